@@ -1,0 +1,1 @@
+//! Takes submissions durably and sees them registered.

@@ -1,0 +1,1 @@
+//! The camera: sensor, image pipeline, queue and uploader.

@@ -1,0 +1,188 @@
+//! JSON from outside: UTF-8, no duplicate keys at any depth, nothing after the value.
+//!
+//! `serde` refuses duplicates only among the fields it knows; an unknown field given twice, or a
+//! known one hidden in an ignored object, would pass. Two parsers that pick different ones of two
+//! duplicates can be made to disagree, so all are refused (RFC 8259 section 4).
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{self, Deserialize, DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+/// Why a JSON text was refused. The message names the place and the cause, never the content.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonError {
+    /// Not one complete JSON value, or one with a duplicate key.
+    #[error("malformed JSON at line {line}, column {column}")]
+    Syntax {
+        /// 1-based line.
+        line: usize,
+        /// 1-based column.
+        column: usize,
+    },
+    /// A key stands twice in one object.
+    #[error("duplicate key at line {line}, column {column}")]
+    DuplicateKey {
+        /// 1-based line.
+        line: usize,
+        /// 1-based column.
+        column: usize,
+    },
+    /// Well-formed, but a field is missing or of the wrong type or range.
+    #[error("wrong field at line {line}, column {column}: {cause}")]
+    Data {
+        /// 1-based line.
+        line: usize,
+        /// 1-based column.
+        column: usize,
+        /// What was expected. Free of input.
+        cause: String,
+    },
+}
+
+/// Parses one value of type `T`.
+///
+/// Depth is bounded by `serde_json` (128), size by the caller before the call.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    let mut checker = serde_json::Deserializer::from_slice(bytes);
+    NoDuplicates.deserialize(&mut checker).and_then(|()| checker.end()).map_err(|e| {
+        let (line, column) = (e.line(), e.column());
+        if e.is_data() { JsonError::DuplicateKey { line, column } } else { JsonError::Syntax { line, column } }
+    })?;
+    serde_json::from_slice(bytes).map_err(|e| JsonError::Data {
+        line: e.line(),
+        column: e.column(),
+        cause: redacted(&e),
+    })
+}
+
+/// `serde` quotes offending strings and numbers in its messages; an error must not echo its input.
+fn redacted(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let mut out = String::new();
+    for piece in ["invalid type: ", "invalid value: "] {
+        if let Some(rest) = text.strip_prefix(piece) {
+            let expected = rest.rsplit_once(", expected ").map_or("another value", |(_, e)| e);
+            out.push_str("expected ");
+            out.push_str(expected);
+            return out;
+        }
+    }
+    if text.starts_with("unknown variant") {
+        return "not one of the allowed values".to_owned();
+    }
+    text.to_owned()
+}
+
+/// Walks any value, remembering the keys of each object.
+struct NoDuplicates;
+
+impl<'de> DeserializeSeed<'de> for NoDuplicates {
+    type Value = ();
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NoDuplicates {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value without duplicate keys")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(NoDuplicates)?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<Key>()? {
+            if !seen.insert(key.0) {
+                return Err(de::Error::custom("duplicate key"));
+            }
+            map.next_value_seed(NoDuplicates)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Point {
+        #[expect(dead_code, reason = "only its parsing matters")]
+        x: u32,
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_known_or_not_at_any_depth() {
+        for bad in [
+            r#"{"x":1,"x":1}"#,
+            r#"{"x":1,"y":0,"y":0}"#,
+            r#"{"x":1,"y":[{"z":{"a":1,"a":2}}]}"#,
+            r#"{"x":1,"\u0078":2}"#,
+        ] {
+            assert!(matches!(from_slice::<Point>(bad.as_bytes()), Err(JsonError::DuplicateKey { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_must_be_json_integers() {
+        for bad in [
+            r#"{"x":1.0}"#,
+            r#"{"x":1e2}"#,
+            r#"{"x":"1"}"#,
+            r#"{"x":true}"#,
+            r#"{"x":-1}"#,
+            r#"{"x":-0}"#,
+            r#"{"x":4294967296}"#,
+        ] {
+            assert!(matches!(from_slice::<Point>(bad.as_bytes()), Err(JsonError::Data { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn truncation_trailing_bytes_bad_utf8_and_deep_nesting_are_syntax_errors() {
+        let deep = "[".repeat(100_000);
+        for bad in
+            [&b"{\"x\":1"[..], b"{\"x\":1} {}", b"{\"x\":1,\"y\":\"\xff\"}", b"", deep.as_bytes(), b"{\"x\":NaN}"]
+        {
+            assert!(matches!(from_slice::<Point>(bad), Err(JsonError::Syntax { .. })));
+        }
+    }
+
+    #[test]
+    fn errors_do_not_echo_their_input() {
+        let error = from_slice::<Point>(br#"{"x":"hunter2"}"#).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,1 @@
+//! Adapter of the consensus engine: orders opaque payloads.

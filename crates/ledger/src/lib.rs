@@ -1,0 +1,1 @@
+//! Which block is valid, what it changes, and how it is proven.

@@ -1,0 +1,1 @@
+//! A registry node: consensus, mempool, cosigning, read API.

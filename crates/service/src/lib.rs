@@ -1,0 +1,1 @@
+//! Plumbing for servers and clients, without domain words.

@@ -1,0 +1,1 @@
+//! The manufacturer authority: provisioning and validation.
