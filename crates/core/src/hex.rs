@@ -49,7 +49,7 @@ pub fn decode_array<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
 /// Any whole number of bytes up to `max_bytes`.
 pub fn decode_bounded(text: &str, max_bytes: usize) -> Result<Vec<u8>, HexError> {
     let digits = text.as_bytes();
-    if digits.len() > 2 * max_bytes || digits.len() % 2 != 0 {
+    if digits.len() > 2 * max_bytes || !digits.len().is_multiple_of(2) {
         return Err(HexError::Range { max: 2 * max_bytes, got: digits.len() });
     }
     check_digits(digits)?;

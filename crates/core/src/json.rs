@@ -109,7 +109,7 @@ impl<'de> Visitor<'de> for NoDuplicates {
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(NoDuplicates)?.is_some() {}
+        while seq.next_element_seed(Self)?.is_some() {}
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -118,7 +118,7 @@ impl<'de> Visitor<'de> for NoDuplicates {
             if !seen.insert(key.0) {
                 return Err(de::Error::custom("duplicate key"));
             }
-            map.next_value_seed(NoDuplicates)?;
+            map.next_value_seed(Self)?;
         }
         Ok(())
     }

@@ -8,11 +8,28 @@
 //!
 //! Formats: `docs/PROTOCOL.md`. Golden vectors: `vectors/`.
 
+pub mod api;
+pub mod base64;
+pub mod batch;
+pub mod body;
+pub mod checkpoint;
 pub mod codec;
 pub mod hash;
 pub mod hex;
 pub mod ids;
+pub mod image_data;
 pub mod json;
+pub mod keytable;
+pub mod leaf;
+pub mod merkle;
+pub mod network;
+pub mod note;
+pub mod policy;
+pub mod proof;
+pub mod submission;
+pub mod tile;
 pub mod time;
+pub mod token;
+pub mod verify;
 
 pub use hash::ImageHash;

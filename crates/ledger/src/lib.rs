@@ -1,1 +1,21 @@
-//! Which block is valid, what it changes, and how it is proven.
+//! The registry's ledger: which block is valid, what it changes, and how that is proven.
+//!
+//! The way of a block: `block` decodes it, `rules` judge it, `apply` turns it into changes,
+//! `store` commits them atomically, `log` and `index` prove and find what is recorded.
+//! [`Ledger`] ties these together.
+//!
+//! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone
+//! (`birthmark-node`).
+//!
+//! Everything but `store` and [`Ledger`] is pure: the same state and block give the same changes on
+//! every node. Formats: `docs/PROTOCOL.md` sections 7 to 9.
+
+pub mod apply;
+pub mod block;
+pub mod index;
+mod ledger;
+pub mod rules;
+mod store;
+
+pub use ledger::{Block, BlockInfo, Found, Head, Ledger, LedgerError, View};
+pub use store::StoreError;

@@ -1,0 +1,86 @@
+//! `POST /api/v1/devices/provision`, and the camera's `device_config.json`, which is its answer.
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::ids::{AuthorityId, DeviceFamily, DeviceSerial, TableId};
+
+/// A camera to provision.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProvisionRequest {
+    /// Its serial.
+    pub device_serial: DeviceSerial,
+    /// Its family.
+    pub device_family: DeviceFamily,
+    /// 64 hex digits: its sensor's fingerprint.
+    pub nuc_hash: String,
+    /// 1 or 2: the oldest token that is accepted from it.
+    #[serde(default = "one")]
+    pub min_token_version: u8,
+}
+
+/// Everything that a camera needs, secrets included. Handed out once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DeviceConfig {
+    /// The camera's serial.
+    pub device_serial: DeviceSerial,
+    /// The table of `encryption_key`.
+    pub table_id: TableId,
+    /// That table's key.
+    pub encryption_key: SecretBase64,
+    /// Where to submit.
+    pub aggregator_url: String,
+    /// Who vouches.
+    pub manufacturer_cert: AuthorityReference,
+    /// All tables assigned to the device, that of `table_id` among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableGrant>,
+    /// The network file, or where to get it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<serde_json::Value>,
+}
+
+/// An authority and its endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityReference {
+    /// A name in the network file.
+    pub authority_id: AuthorityId,
+    /// Where the authority believes to be reached; aggregators use their own configuration.
+    pub validation_endpoint: String,
+}
+
+/// One table with its key.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TableGrant {
+    /// The table.
+    pub table_id: TableId,
+    /// Its key.
+    pub encryption_key: SecretBase64,
+}
+
+/// Secret bytes in base64. Wiped when dropped, never shown.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretBase64(pub String);
+
+impl std::fmt::Debug for SecretBase64 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBase64(redacted)")
+    }
+}
+
+impl std::fmt::Debug for DeviceConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceConfig").field("device_serial", &self.device_serial).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for TableGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableGrant").field("table_id", &self.table_id).finish_non_exhaustive()
+    }
+}
+
+const fn one() -> u8 {
+    1
+}

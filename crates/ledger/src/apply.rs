@@ -1,0 +1,302 @@
+//! The deterministic step of the registry: state and block give changes, or the block is invalid for
+//! everyone.
+//!
+//! For: [`apply`], used alike to judge a proposal and to apply a finalized block.
+//!
+//! Not for: reading or writing a store; the state comes as [`State`], the changes go out as values.
+//! Nor for clocks: a block whose minute lies ahead is waited for by the node, not refused here.
+
+use std::collections::HashMap;
+
+use birthmark_core::batch::{Assurance, BlockBatch, Place, SignatureError, Transaction};
+use birthmark_core::body::BodyDigest;
+use birthmark_core::hash::{Digest, ImageHash};
+use birthmark_core::ids::{Epoch, Height, SubmitterNumber, TxId};
+use birthmark_core::leaf::{BlockLeaf, Leaf, RecordLeaf};
+use birthmark_core::network::{Network, validator_set_hash};
+use birthmark_core::time::Minute;
+
+use crate::block::{BlockError, Header, decode_payload};
+use crate::index::{self, IndexRecord};
+use crate::rules::{self, Refusal};
+
+/// What a step needs to know of the state before it.
+pub trait State {
+    /// Why the state cannot be read: a damaged or failing store.
+    type Error;
+    /// Leaves in the log.
+    fn size(&self) -> u64;
+    /// The last block's minute.
+    fn minute(&self) -> Minute;
+    /// The last block's height.
+    fn height(&self) -> Height;
+    /// The best record of exactly this body.
+    fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance)>, Self::Error>;
+    /// The records of an image hash.
+    fn records_of(&self, hash: &ImageHash) -> Result<Vec<IndexRecord>, Self::Error>;
+    /// Who submitted a record.
+    fn submitter_of(&self, tx_id: TxId) -> Result<SubmitterNumber, Self::Error>;
+}
+
+/// Everything that one block changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The block's height.
+    pub height: Height,
+    /// The block's minute.
+    pub minute: Minute,
+    /// Index in the log of the first new leaf.
+    pub first: TxId,
+    /// New leaves in order; none for an empty block.
+    pub leaves: Vec<Vec<u8>>,
+    /// New best records of bodies.
+    pub bodies: Vec<(BodyDigest, TxId, Assurance)>,
+    /// New lists of records by index key, sorted.
+    pub index: Vec<(Digest, Vec<IndexRecord>)>,
+    /// Endorsements by the record that they belong to.
+    pub endorsements: Vec<(TxId, Vec<u8>)>,
+}
+
+/// Why a block is invalid for everyone and for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBlock {
+    /// Header or payload do not decode.
+    #[error(transparent)]
+    Malformed(#[from] BlockError),
+    /// Its minute is before its parent's.
+    #[error("the block's minute is before its parent's")]
+    Minute,
+    /// It names another epoch or validator set.
+    #[error("the block is of another epoch or validator set")]
+    Epoch,
+    /// A batch's submitter is not in the network file.
+    #[error("batch {0} is of an unknown submitter")]
+    Submitter(usize),
+    /// A batch's signature does not count.
+    #[error("batch {0}: {1}")]
+    Signature(usize, SignatureError),
+    /// A batch that records nothing.
+    #[error("batch {0} records nothing")]
+    Nothing(usize),
+    /// A transaction against the rules.
+    #[error("batch {batch}, transaction {at}: {refusal}")]
+    Refused {
+        /// Counted from 0.
+        batch: usize,
+        /// Counted from 0.
+        at: usize,
+        /// The rule.
+        refusal: Refusal,
+    },
+    /// A body that is recorded already, or stands twice in the block.
+    #[error("batch {batch}, transaction {at} is a duplicate")]
+    Duplicate {
+        /// Counted from 0.
+        batch: usize,
+        /// Counted from 0.
+        at: usize,
+    },
+}
+
+/// Applies one block. The outer error is the store's, never a verdict.
+pub fn apply<S: State>(
+    network: &Network,
+    state: &S,
+    header: &[u8],
+    payload: &[u8],
+) -> Result<Result<Changes, InvalidBlock>, S::Error> {
+    let (header, batches) = match decode(network, state, header, payload) {
+        Ok(decoded) => decoded,
+        Err(invalid) => return Ok(Err(invalid)),
+    };
+    let mut step = Step::new(state, header.minute);
+    for (batch_at, batch) in batches.iter().enumerate() {
+        for (at, place) in batch.places.iter().enumerate() {
+            let Place::Record(transaction) = place else { continue };
+            if let Err(reason) = step.record(network, batch.submitter, transaction)? {
+                return Ok(Err(reason.at(batch_at, at)));
+            }
+        }
+    }
+    Ok(Ok(step.finish(&header)))
+}
+
+fn decode<S: State>(
+    network: &Network,
+    state: &S,
+    header: &[u8],
+    payload: &[u8],
+) -> Result<(Header, Vec<BlockBatch>), InvalidBlock> {
+    let header = Header::decode(header)?;
+    if header.minute < state.minute() {
+        return Err(InvalidBlock::Minute);
+    }
+    let epoch = network.current_epoch();
+    if header.epoch != epoch.number() || header.validator_set_hash != epoch.validator_set_hash() {
+        return Err(InvalidBlock::Epoch);
+    }
+    let batches = decode_payload(payload)?;
+    for (at, batch) in batches.iter().enumerate() {
+        let submitter = network.submitter(batch.submitter).ok_or(InvalidBlock::Submitter(at))?;
+        if !batch.places.iter().any(|place| matches!(place, Place::Record(_))) {
+            return Err(InvalidBlock::Nothing(at));
+        }
+        batch
+            .verify(network.network_id(), submitter.key.as_bytes())
+            .map_err(|cause| InvalidBlock::Signature(at, cause))?;
+    }
+    Ok((header, batches))
+}
+
+/// The state while a block's transactions are taken up one after another.
+struct Step<'a, S> {
+    state: &'a S,
+    minute: Minute,
+    leaves: Vec<Vec<u8>>,
+    bodies: HashMap<BodyDigest, (TxId, Assurance)>,
+    index: HashMap<ImageHash, Vec<IndexRecord>>,
+    submitters: Vec<SubmitterNumber>,
+    endorsements: Vec<(TxId, Vec<u8>)>,
+}
+
+enum Reason {
+    Refused(Refusal),
+    Duplicate,
+}
+
+impl Reason {
+    const fn at(self, batch: usize, at: usize) -> InvalidBlock {
+        match self {
+            Self::Refused(refusal) => InvalidBlock::Refused { batch, at, refusal },
+            Self::Duplicate => InvalidBlock::Duplicate { batch, at },
+        }
+    }
+}
+
+impl<'a, S: State> Step<'a, S> {
+    fn new(state: &'a S, minute: Minute) -> Self {
+        Self {
+            state,
+            minute,
+            leaves: Vec::new(),
+            bodies: HashMap::new(),
+            index: HashMap::new(),
+            submitters: Vec::new(),
+            endorsements: Vec::new(),
+        }
+    }
+
+    fn record(
+        &mut self,
+        network: &Network,
+        submitter: SubmitterNumber,
+        transaction: &Transaction,
+    ) -> Result<Result<(), Reason>, S::Error> {
+        let recorded = |hash: &ImageHash| match self.index.get(hash) {
+            Some(_) => Ok(true),
+            None => self.state.records_of(hash).map(|records| !records.is_empty()),
+        };
+        let authority = match rules::check(network, transaction, recorded)? {
+            Ok(authority) => authority,
+            Err(refusal) => return Ok(Err(Reason::Refused(refusal))),
+        };
+        let body = transaction.body();
+        let digest = body.digest();
+        let known = match self.bodies.get(&digest) {
+            Some(known) => Some(*known),
+            None => self.state.recorded(&digest)?,
+        };
+        if known.is_some_and(|(_, assurance)| assurance >= transaction.assurance()) {
+            return Ok(Err(Reason::Duplicate));
+        }
+        let tx_id = TxId(self.state.size() + self.leaves.len() as u64);
+        let leaf = Leaf::Record(RecordLeaf {
+            minute: self.minute,
+            authority,
+            submitter,
+            assurance: transaction.assurance(),
+            endorsement_hash: transaction.endorsement_hash(),
+            entries: body.entries.clone(),
+        });
+        for (entry, image) in (1u8..).zip(body.entries.as_slice()) {
+            let record = IndexRecord { tx_id, entry, assurance: transaction.assurance() };
+            self.file(image.hash, record, submitter)?;
+        }
+        self.bodies.insert(digest, (tx_id, transaction.assurance()));
+        self.leaves.push(leaf.encode());
+        self.submitters.push(submitter);
+        if !transaction.endorsement().is_empty() {
+            self.endorsements.push((tx_id, transaction.endorsement().to_vec()));
+        }
+        Ok(Ok(()))
+    }
+
+    fn file(&mut self, hash: ImageHash, record: IndexRecord, submitter: SubmitterNumber) -> Result<(), S::Error> {
+        let (state, submitters) = (self.state, &self.submitters);
+        let submitter_of = |tx_id: TxId| {
+            let in_block = tx_id.0.checked_sub(state.size()).and_then(|at| usize::try_from(at).ok());
+            match in_block.and_then(|at| submitters.get(at)) {
+                Some(submitter) => Ok(*submitter),
+                None => state.submitter_of(tx_id),
+            }
+        };
+        let mut records = match self.index.remove(&hash) {
+            Some(records) => records,
+            None => state.records_of(&hash)?,
+        };
+        index::insert(&mut records, record, submitter, submitter_of)?;
+        self.index.insert(hash, records);
+        Ok(())
+    }
+
+    fn finish(self, header: &Header) -> Changes {
+        let height = Height(self.state.height().0 + 1);
+        let mut leaves = self.leaves;
+        if !leaves.is_empty() {
+            leaves.push(block_leaf(header, height).encode());
+        }
+        let mut index: Vec<_> =
+            self.index.into_iter().map(|(hash, records)| (hash.index_key(), records)).collect();
+        index.sort_unstable_by_key(|(key, _)| *key);
+        let mut bodies: Vec<_> =
+            self.bodies.into_iter().map(|(digest, (tx_id, assurance))| (digest, tx_id, assurance)).collect();
+        bodies.sort_unstable_by_key(|(digest, ..)| *digest);
+        Changes {
+            height,
+            minute: header.minute,
+            first: TxId(self.state.size()),
+            leaves,
+            bodies,
+            index,
+            endorsements: self.endorsements,
+        }
+    }
+}
+
+/// What genesis changes: one leaf, so that the log is never empty.
+pub fn genesis(network: &Network) -> Changes {
+    let header = Header {
+        minute: network.genesis().minute(),
+        epoch: Epoch(0),
+        validator_set_hash: validator_set_hash(Epoch(0), network.genesis().validators()),
+    };
+    Changes {
+        height: Height(0),
+        minute: header.minute,
+        first: TxId(0),
+        leaves: vec![block_leaf(&header, Height(0)).encode()],
+        bodies: Vec::new(),
+        index: Vec::new(),
+        endorsements: Vec::new(),
+    }
+}
+
+fn block_leaf(header: &Header, height: Height) -> Leaf {
+    Leaf::Block(BlockLeaf {
+        minute: header.minute,
+        height,
+        epoch: header.epoch,
+        validator_set_hash: header.validator_set_hash,
+        index_root: Digest::from_bytes([0; 32]),
+    })
+}

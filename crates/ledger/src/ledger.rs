@@ -1,0 +1,356 @@
+//! The ledger as a node uses it: apply what is final, judge what is proposed, find and prove what is
+//! recorded.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use birthmark_core::batch::Assurance;
+use birthmark_core::body::BodyDigest;
+use birthmark_core::hash::{Digest, ImageHash};
+use birthmark_core::ids::{Height, SubmitterNumber, TxId};
+use birthmark_core::leaf::{Leaf, RecordLeaf};
+use birthmark_core::merkle::{self, TreeHash};
+use birthmark_core::network::Network;
+use birthmark_core::tile::{Tile, TileKind, encode_entries};
+use birthmark_core::time::Minute;
+use parking_lot::Mutex;
+
+use crate::apply::{self, Changes, InvalidBlock, State};
+use crate::index::IndexRecord;
+use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
+
+/// A registry's state on disk. Cheap to read from many threads; blocks are applied one at a time.
+#[derive(Debug)]
+pub struct Ledger {
+    network: Arc<Network>,
+    store: Store,
+    edge: Mutex<Edge>,
+    head: ArcSwap<Head>,
+}
+
+/// The last applied block and the log that it led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its height.
+    pub height: Height,
+    /// Its digest as the engine knows it; zeros at genesis.
+    pub digest: [u8; 32],
+    /// Its minute.
+    pub minute: Minute,
+    /// Leaves in the log.
+    pub size: u64,
+    /// The log's root.
+    pub root: TreeHash,
+}
+
+/// One block as the ledger remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// Its height.
+    pub height: Height,
+    /// Its digest as the engine knows it; zeros at genesis.
+    pub digest: [u8; 32],
+    /// Its parent's digest.
+    pub parent: [u8; 32],
+    /// Its minute.
+    pub minute: Minute,
+    /// Its first leaf.
+    pub first: TxId,
+    /// Its leaves, the block leaf included; 0 for an empty block.
+    pub count: u32,
+}
+
+/// A block in the order of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Its height.
+    pub height: Height,
+    /// Its digest.
+    pub digest: [u8; 32],
+    /// Its parent's digest.
+    pub parent: [u8; 32],
+    /// Encoded header.
+    pub header: &'a [u8],
+    /// Encoded payload.
+    pub payload: &'a [u8],
+}
+
+/// A record that was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// All records of the hash, best first.
+    pub records: Vec<IndexRecord>,
+    /// The best one's leaf as it stands in the log.
+    pub leaf_bytes: Vec<u8>,
+    /// The same, decoded.
+    pub leaf: RecordLeaf,
+    /// The best one's block.
+    pub height: Height,
+    /// The best one's endorsement, if it is kept.
+    pub endorsement: Option<Vec<u8>>,
+}
+
+/// Why the ledger cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The store failed or is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A finalized block does not follow the last one.
+    #[error("block {got} is final, but block {expected} was never applied")]
+    Gap {
+        /// The next height.
+        expected: u64,
+        /// The height given.
+        got: u64,
+    },
+    /// Another block was applied at a height that is now final.
+    #[error("another block than the final one was applied at height {0}: this store belongs to another history")]
+    Fork(u64),
+    /// A quorum finalized a block that is against the rules.
+    #[error("block {height} is final but invalid: {cause}")]
+    Invalid {
+        /// Its height.
+        height: u64,
+        /// The rule that it breaks.
+        cause: InvalidBlock,
+    },
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, or starts it with genesis.
+    pub fn open(folder: &Path, network: Arc<Network>) -> Result<Self, LedgerError> {
+        let store = Store::open(folder)?;
+        store.claim(network.network_id())?;
+        let (edge, head) = match store.reader().head()? {
+            Some(head) => {
+                let edge = store.reader().edge(head.size)?;
+                if edge.frontier().root() != head.root {
+                    return Err(StoreError::Damaged { what: "the tree does not give the head's root" }.into());
+                }
+                (edge, head)
+            }
+            None => {
+                let mut edge = Edge::empty();
+                let none = BlockId { digest: [0; 32], parent: [0; 32] };
+                let head = store.commit(&mut edge, &apply::genesis(&network), &none)?;
+                store.sync()?;
+                (edge, head)
+            }
+        };
+        Ok(Self { network, store, edge: Mutex::new(edge), head: ArcSwap::from_pointee(head) })
+    }
+
+    /// The network that this is the ledger of.
+    pub const fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// The last durably applied block.
+    pub fn head(&self) -> Head {
+        **self.head.load()
+    }
+
+    /// Applies final blocks and makes them durable together. Those applied before are passed over.
+    ///
+    /// Gives the bodies that were recorded.
+    pub fn apply_final(&self, blocks: &[Block<'_>]) -> Result<Vec<BodyDigest>, LedgerError> {
+        let mut edge = self.edge.lock();
+        let mut recorded = Vec::new();
+        let mut applied = None;
+        for block in blocks {
+            let view = View::new(&self.network, self.store.reader())?;
+            let expected = view.base.height.0 + 1;
+            if block.height.0 < expected {
+                let known = view.store.block(block.height)?;
+                if known.is_some_and(|known| known.digest != block.digest) {
+                    return Err(LedgerError::Fork(block.height.0));
+                }
+                continue;
+            }
+            if block.height.0 > expected {
+                return Err(LedgerError::Gap { expected, got: block.height.0 });
+            }
+            let changes = apply::apply(&self.network, &view, block.header, block.payload)?
+                .map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
+            let id = BlockId { digest: block.digest, parent: block.parent };
+            applied = Some(self.store.commit(&mut edge, &changes, &id)?);
+            recorded.extend(changes.bodies.iter().map(|(digest, ..)| *digest));
+        }
+        if let Some(head) = applied {
+            self.store.sync()?;
+            self.head.store(Arc::new(head));
+        }
+        Ok(recorded)
+    }
+
+    /// The state after `ancestors`, consecutive blocks of which the first ones may be applied already.
+    pub fn view_after(&self, ancestors: &[Block<'_>]) -> Result<Result<View<'_>, InvalidBlock>, LedgerError> {
+        let mut view = View::new(&self.network, self.store.reader())?;
+        for block in ancestors {
+            if block.height.0 <= view.base.height.0 {
+                continue;
+            }
+            match apply::apply(&self.network, &view, block.header, block.payload)? {
+                Ok(changes) => view.overlays.push(changes),
+                Err(invalid) => return Ok(Err(invalid)),
+            }
+        }
+        Ok(Ok(view))
+    }
+
+    /// The best record of exactly this body, with its block.
+    pub fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance, Height)>, LedgerError> {
+        let store = self.store.reader();
+        let Some((tx_id, assurance)) = store.body(body)? else { return Ok(None) };
+        Ok(Some((tx_id, assurance, store.height_of(tx_id)?)))
+    }
+
+    /// What the log of `size` leaves holds about an image.
+    pub fn find(&self, hash: &ImageHash, size: u64) -> Result<Option<Found>, LedgerError> {
+        let store = self.store.reader();
+        let mut records = store.records(&hash.index_key())?;
+        records.retain(|record| record.tx_id.0 < size);
+        let Some(best) = records.first().copied() else { return Ok(None) };
+        let leaf_bytes = store.leaf(best.tx_id)?;
+        let leaf = record_leaf(&leaf_bytes)?;
+        Ok(Some(Found {
+            leaf,
+            leaf_bytes,
+            height: store.height_of(best.tx_id)?,
+            endorsement: store.endorsement(best.tx_id)?,
+            records,
+        }))
+    }
+
+    /// The hashes that show leaf `tx_id` to be in the log of `size` leaves.
+    pub fn prove_inclusion(&self, tx_id: TxId, size: u64) -> Result<Vec<TreeHash>, LedgerError> {
+        let store = self.store.reader();
+        Ok(merkle::prove_inclusion(tx_id.0, size, &mut |level, index| store.subtree(level, index))?)
+    }
+
+    /// The root of the log when it had `size` leaves.
+    pub fn root(&self, size: u64) -> Result<TreeHash, LedgerError> {
+        let store = self.store.reader();
+        Ok(merkle::root(size, &mut |level, index| store.subtree(level, index))?)
+    }
+
+    /// The bytes of a tile of the log of `size` leaves; nothing if that log has no such tile.
+    pub fn tile(&self, tile: &Tile, size: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+        if !tile.exists_in(size) {
+            return Ok(None);
+        }
+        let store = self.store.reader();
+        let bytes = match tile.kind() {
+            TileKind::Hashes { level } => {
+                let mut hashes = store.tile(level, tile.index(), tile.width())?.to_vec();
+                hashes.truncate(usize::from(tile.width()) * 32);
+                hashes
+            }
+            TileKind::Entries => {
+                let leaves = store.leaves(tile.first_item(), tile.width().into())?;
+                encode_entries(leaves.iter().map(Vec::as_slice)).map_err(StoreError::from)?
+            }
+        };
+        Ok(Some(bytes))
+    }
+
+    /// A block by its height.
+    pub fn block(&self, height: Height) -> Result<Option<BlockInfo>, LedgerError> {
+        Ok(self.store.reader().block(height)?)
+    }
+
+    /// The newest checkpoint that was kept.
+    pub fn checkpoint(&self) -> Result<Option<String>, LedgerError> {
+        Ok(self.store.reader().checkpoint()?)
+    }
+
+    /// Keeps a published checkpoint.
+    pub fn keep_checkpoint(&self, note: &str) -> Result<(), LedgerError> {
+        Ok(self.store.put_checkpoint(note)?)
+    }
+}
+
+/// A consistent state: what is on disk, and blocks above it that are not final yet.
+pub struct View<'a> {
+    network: &'a Network,
+    store: StoreReader<'a>,
+    base: Head,
+    overlays: Vec<Changes>,
+}
+
+impl<'a> View<'a> {
+    fn new(network: &'a Network, store: StoreReader<'a>) -> Result<Self, StoreError> {
+        let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
+        Ok(Self { network, store, base, overlays: Vec::new() })
+    }
+
+    /// Judges the next block on this state.
+    pub fn judge(&self, header: &[u8], payload: &[u8]) -> Result<Result<(), InvalidBlock>, LedgerError> {
+        Ok(apply::apply(self.network, self, header, payload)?.map(drop))
+    }
+
+    /// The digest of a block that is on disk already.
+    pub fn applied(&self, height: Height) -> Result<Option<[u8; 32]>, LedgerError> {
+        Ok(self.store.block(height)?.map(|block| block.digest))
+    }
+}
+
+impl State for View<'_> {
+    type Error = StoreError;
+
+    fn size(&self) -> u64 {
+        self.base.size + self.overlays.iter().map(|changes| changes.leaves.len() as u64).sum::<u64>()
+    }
+
+    fn minute(&self) -> Minute {
+        self.overlays.last().map_or(self.base.minute, |changes| changes.minute)
+    }
+
+    fn height(&self) -> Height {
+        self.overlays.last().map_or(self.base.height, |changes| changes.height)
+    }
+
+    fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
+        for changes in self.overlays.iter().rev() {
+            if let Ok(at) = changes.bodies.binary_search_by_key(body, |(digest, ..)| *digest) {
+                return Ok(changes.bodies.get(at).map(|(_, tx_id, assurance)| (*tx_id, *assurance)));
+            }
+        }
+        self.store.body(body)
+    }
+
+    fn records_of(&self, hash: &ImageHash) -> Result<Vec<IndexRecord>, StoreError> {
+        let key: Digest = hash.index_key();
+        for changes in self.overlays.iter().rev() {
+            if let Ok(at) = changes.index.binary_search_by_key(&key, |(key, _)| *key) {
+                return Ok(changes.index.get(at).map(|(_, records)| records.clone()).unwrap_or_default());
+            }
+        }
+        self.store.records(&key)
+    }
+
+    fn submitter_of(&self, tx_id: TxId) -> Result<SubmitterNumber, StoreError> {
+        for changes in &self.overlays {
+            let at = tx_id.0.checked_sub(changes.first.0).and_then(|at| usize::try_from(at).ok());
+            if let Some(leaf) = at.and_then(|at| changes.leaves.get(at)) {
+                return Ok(record_leaf(leaf)?.submitter);
+            }
+        }
+        Ok(record_leaf(&self.store.leaf(tx_id)?)?.submitter)
+    }
+}
+
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("base", &self.base).field("overlays", &self.overlays.len()).finish_non_exhaustive()
+    }
+}
+
+fn record_leaf(bytes: &[u8]) -> Result<RecordLeaf, StoreError> {
+    match Leaf::decode(bytes) {
+        Ok(Leaf::Record(record)) => Ok(record),
+        Ok(Leaf::Block(_)) | Err(_) => Err(StoreError::Damaged { what: "the index names a leaf that is no record" }),
+    }
+}
