@@ -92,7 +92,8 @@ impl Checkpoint {
     }
 
     /// The published note: the log's line, then the cosignatures sorted and without repetitions, so
-    /// that the same lines give the same note in whatever order they arrived.
+    /// that the same lines give the same note in whatever order they arrived. The caller gives no more
+    /// of them than a quorum, for verifiers need not accept more than 16 lines.
     pub fn assemble(&self, log: NoteSignature, cosignatures: &[NoteSignature]) -> Result<Note, CheckpointError> {
         let mut by_key = BTreeMap::new();
         for line in cosignatures {

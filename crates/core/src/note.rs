@@ -85,7 +85,7 @@ impl Note {
         Ok(Self { text, signatures })
     }
 
-    /// Reads a whole note. Each note has one spelling: [`Self::to_string`] gives the same bytes.
+    /// Reads a whole note. Each note has one spelling: written again it gives the same bytes.
     pub fn parse(note: &str) -> Result<Self, NoteError> {
         if note.len() > MAX_NOTE_LEN {
             return Err(NoteError::TooLong(note.len()));

@@ -46,9 +46,9 @@ const EXTRA_VERSION: u8 = 1;
 /// A leaf with all that is needed to show that it is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProofBundle {
-    /// The leaf's bytes.
+    /// The leaf's bytes, 1 to [`MAX_LEAF_LEN`].
     pub leaf: Vec<u8>,
-    /// `key id ‖ signature`, where it was kept and the leaf has one.
+    /// `key id ‖ signature`, where it was kept and the leaf has one: 1 to [`MAX_ENDORSEMENT_LEN`] bytes.
     pub endorsement: Option<Vec<u8>>,
     /// The leaf's index in the log.
     pub index: u64,

@@ -255,8 +255,7 @@ impl<'a, S: State> Step<'a, S> {
         if !leaves.is_empty() {
             leaves.push(block_leaf(header, height).encode());
         }
-        let mut index: Vec<_> =
-            self.index.into_iter().map(|(hash, records)| (hash.index_key(), records)).collect();
+        let mut index: Vec<_> = self.index.into_iter().map(|(hash, records)| (hash.index_key(), records)).collect();
         index.sort_unstable_by_key(|(key, _)| *key);
         let mut bodies: Vec<_> =
             self.bodies.into_iter().map(|(digest, (tx_id, assurance))| (digest, tx_id, assurance)).collect();

@@ -51,12 +51,8 @@ impl Header {
     /// The one encoding.
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0; HEADER_LEN];
-        let parts: [&[u8]; 4] = [
-            &[VERSION],
-            &self.minute.0.to_be_bytes(),
-            &self.epoch.0.to_be_bytes(),
-            self.validator_set_hash.as_bytes(),
-        ];
+        let parts: [&[u8]; 4] =
+            [&[VERSION], &self.minute.0.to_be_bytes(), &self.epoch.0.to_be_bytes(), self.validator_set_hash.as_bytes()];
         let mut rest = out.as_mut_slice();
         for part in parts {
             let (head, tail) = rest.split_at_mut(part.len());
@@ -121,8 +117,7 @@ mod tests {
 
     #[test]
     fn header_round_trips_and_other_lengths_or_versions_are_refused() {
-        let header =
-            Header { minute: Minute(7), epoch: Epoch(1), validator_set_hash: Digest::from_bytes([3; 32]) };
+        let header = Header { minute: Minute(7), epoch: Epoch(1), validator_set_hash: Digest::from_bytes([3; 32]) };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Ok(header));
         assert!(Header::decode(&bytes[..40]).is_err());

@@ -121,7 +121,14 @@ mod tests {
         add(&mut list, 41, Endorsed);
         add(&mut list, 51, Endorsed);
         add(&mut list, 62, Asserted);
-        assert_eq!(list, [41, 51].map(|id| record(id, Endorsed)).into_iter().chain([record(31, Attested), record(62, Asserted)]).collect::<Vec<_>>());
+        assert_eq!(
+            list,
+            [41, 51]
+                .map(|id| record(id, Endorsed))
+                .into_iter()
+                .chain([record(31, Attested), record(62, Asserted)])
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]

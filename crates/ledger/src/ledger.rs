@@ -123,21 +123,19 @@ impl Ledger {
     pub fn open(folder: &Path, network: Arc<Network>) -> Result<Self, LedgerError> {
         let store = Store::open(folder)?;
         store.claim(network.network_id())?;
-        let (edge, head) = match store.reader().head()? {
-            Some(head) => {
-                let edge = store.reader().edge(head.size)?;
-                if edge.frontier().root() != head.root {
-                    return Err(StoreError::Damaged { what: "the tree does not give the head's root" }.into());
-                }
-                (edge, head)
+        let stored = store.reader().head()?;
+        let (edge, head) = if let Some(head) = stored {
+            let edge = store.reader().edge(head.size)?;
+            if edge.frontier().root() != head.root {
+                return Err(StoreError::Damaged { what: "the tree does not give the head's root" }.into());
             }
-            None => {
-                let mut edge = Edge::empty();
-                let none = BlockId { digest: [0; 32], parent: [0; 32] };
-                let head = store.commit(&mut edge, &apply::genesis(&network), &none)?;
-                store.sync()?;
-                (edge, head)
-            }
+            (edge, head)
+        } else {
+            let mut edge = Edge::empty();
+            let none = BlockId { digest: [0; 32], parent: [0; 32] };
+            let head = store.commit(&mut edge, &apply::genesis(&network), &none)?;
+            store.sync()?;
+            (edge, head)
         };
         Ok(Self { network, store, edge: Mutex::new(edge), head: ArcSwap::from_pointee(head) })
     }
@@ -154,8 +152,8 @@ impl Ledger {
 
     /// Applies final blocks and makes them durable together. Those applied before are passed over.
     ///
-    /// Gives the bodies that were recorded.
-    pub fn apply_final(&self, blocks: &[Block<'_>]) -> Result<Vec<BodyDigest>, LedgerError> {
+    /// Gives the bodies that were recorded, each with its assurance.
+    pub fn apply_final(&self, blocks: &[Block<'_>]) -> Result<Vec<(BodyDigest, Assurance)>, LedgerError> {
         let mut edge = self.edge.lock();
         let mut recorded = Vec::new();
         let mut applied = None;
@@ -176,7 +174,7 @@ impl Ledger {
                 .map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
             let id = BlockId { digest: block.digest, parent: block.parent };
             applied = Some(self.store.commit(&mut edge, &changes, &id)?);
-            recorded.extend(changes.bodies.iter().map(|(digest, ..)| *digest));
+            recorded.extend(changes.bodies.iter().map(|(digest, _, assurance)| (*digest, *assurance)));
         }
         if let Some(head) = applied {
             self.store.sync()?;

@@ -100,9 +100,8 @@ pub(crate) struct BlockId {
 impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let database = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
-        let keyspace = |name| {
-            database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES))
-        };
+        let keyspace =
+            |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
         Ok(Self {
             meta: keyspace("meta")?,
             leaves: keyspace("leaves")?,

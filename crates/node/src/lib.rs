@@ -1,1 +1,26 @@
-//! A registry node: consensus, mempool, cosigning, read API.
+//! A registry node: orders transactions with the other validators, records them, and proves what is
+//! recorded.
+//!
+//! The way of a transaction: `http::transactions` takes it, `mempool` keeps it until it is final,
+//! `chain` puts it into a block and applies what the engine decides, `cosigner` signs the log that
+//! results, `publisher` makes that checkpoint the one that everyone is answered from, `lookup` finds
+//! and proves.
+//!
+//! Not for: deciding what is valid (`birthmark-ledger`) or in which order (`birthmark-engine`). A node
+//! knows hashes, authorities and submitters; of cameras, tokens and people it never learns.
+
+mod chain;
+mod config;
+mod cosigner;
+mod http;
+mod lookup;
+mod mempool;
+mod node;
+mod publisher;
+
+pub use config::{KeyFiles, NodeConfig, NodeError};
+pub use cosigner::{CosignerError, create_state};
+pub use node::Node;
+
+/// May post to the seed's `POST /api/v1/blockchain/submit`.
+pub const ROLE_SUBMIT: &str = "submitter";

@@ -45,7 +45,7 @@ pub struct Record {
     pub aggregator: SubmitterName,
     /// How much the record is worth.
     pub assurance: Assurance,
-    /// From this image back to the first known one.
+    /// The image's ancestors, its parent first.
     pub provenance_chain: Vec<ProvenanceLink>,
     /// Further records of the same hash.
     pub other_records: Vec<OtherRecord>,

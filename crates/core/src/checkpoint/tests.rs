@@ -168,7 +168,7 @@ fn texts_that_are_not_three_strict_lines_are_refused() {
         format!("o\n18446744073709551616\n{root}\n"),
         format!("o\n1\n{root} \n"),
         format!("o\n1\n{}\n", root.trim_end_matches('=')),
-        format!("o\n1\nAAAA\n"),
+        "o\n1\nAAAA\n".to_owned(),
         format!("o\n1\n{root}\nextension\n"),
         format!("o\n1\n{root}\n\n"),
     ] {

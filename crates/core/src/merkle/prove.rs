@@ -84,11 +84,7 @@ pub fn root<E>(size: u64, source: &mut impl FnMut(u8, u64) -> Result<TreeHash, E
 }
 
 /// The hash over leaves `start..end`, a range that RFC 6962's splitting of a tree arrives at.
-fn subtree<E>(
-    start: u64,
-    end: u64,
-    source: &mut impl FnMut(u8, u64) -> Result<TreeHash, E>,
-) -> Result<TreeHash, E> {
+fn subtree<E>(start: u64, end: u64, source: &mut impl FnMut(u8, u64) -> Result<TreeHash, E>) -> Result<TreeHash, E> {
     let len = end - start;
     if len.is_power_of_two() {
         let level = len.trailing_zeros();

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{Authority, Document, EndorsementKeyId, EndorsementKeyState, EpochEntry, FileSignature, Submitter};
+use super::document::{
+    Authority, Document, EndorsementKeyId, EndorsementKeyState, EpochEntry, FileSignature, Submitter,
+};
 use super::genesis::{Genesis, keys_are_distinct, policy_of};
 use super::{DEFAULT_MAX_AGE, Network, NetworkEpoch, NetworkError};
 use crate::ids::{AuthorityNumber, Height, UNATTESTED};
@@ -85,7 +87,8 @@ fn check_epochs(entries: Vec<EpochEntry>, genesis: &Genesis) -> Result<Vec<Netwo
         }
         epochs.push(epoch);
     }
-    let keys_of = |validators: &[super::Validator]| validators.iter().map(super::Validator::key_bytes).collect::<Vec<_>>();
+    let keys_of =
+        |validators: &[super::Validator]| validators.iter().map(super::Validator::key_bytes).collect::<Vec<_>>();
     let first = epochs.first().map(|epoch| keys_of(&epoch.validators));
     if first != Some(keys_of(genesis.validators())) {
         return Err(NetworkError::ContradictsGenesis);
@@ -104,7 +107,8 @@ fn check_epoch(entry: EpochEntry, origin: &KeyName, current: bool) -> Result<Net
     for validator in &validators {
         check_len("p2p_address", validator.p2p_address.as_ref().map_or(1, String::len), MAX_ADDRESS_LEN)?;
     }
-    let policy = Policy::parse(entry.policy.as_bytes()).map_err(|cause| NetworkError::Policy { epoch: number, cause })?;
+    let policy =
+        Policy::parse(entry.policy.as_bytes()).map_err(|cause| NetworkError::Policy { epoch: number, cause })?;
     if policy != policy_of(origin, &validators)? {
         return Err(NetworkError::PolicyMismatch(number));
     }

@@ -83,9 +83,10 @@ fn second_epoch(document: &mut Value) {
     let policy = genesis::policy_of(&origin(), &validators).unwrap().to_string();
     document["epochs"][0]["last_size"] = json!(100);
     document["epochs"][0]["last_root"] = json!("ab".repeat(32));
-    document["epochs"].as_array_mut().unwrap().push(
-        json!({"epoch": 1, "first_height": 50, "policy": policy, "validators": validators}),
-    );
+    document["epochs"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"epoch": 1, "first_height": 50, "policy": policy, "validators": validators}));
 }
 
 /// A checkpoint note of validators `from` to `from + 2`, which are a quorum of four.
@@ -130,18 +131,11 @@ fn what_is_built_is_read_again() {
 fn network_id_and_validator_set_hash_are_computed_as_documented() {
     let (_, network) = file(2);
     let mut keys: Vec<[[u8; 32]; 3]> = (1..=2).map(|i| validator(i).key_bytes()).collect();
-    keys.sort();
+    keys.sort_unstable();
     let keys = keys.concat().concat();
     let origin = b"birthmark.example/log";
-    let genesis = [
-        b"birthmark/genesis/v1",
-        &[0, 21][..],
-        origin,
-        &28_887_660u32.to_be_bytes(),
-        &[0, 2],
-        &keys,
-    ]
-    .concat();
+    let genesis =
+        [b"birthmark/genesis/v1", &[0, 21][..], origin, &28_887_660u32.to_be_bytes(), &[0, 2], &keys].concat();
     assert_eq!(network.genesis().encode(), genesis);
     assert_eq!(network.network_id().0, Digest::of_parts(&[&genesis]));
     let set = [b"birthmark/validators/v1", &[0, 0, 0, 5, 0, 2][..], &keys].concat();
@@ -318,7 +312,7 @@ fn files_that_are_none_are_refused() {
 fn genesis_bytes_are_strict() {
     let genesis = Genesis::new(origin(), Minute(1), vec![validator(2), validator(1)]).unwrap();
     let bytes = genesis.encode();
-    assert_eq!(Genesis::decode(&bytes), Ok(genesis.clone()));
+    assert_eq!(Genesis::decode(&bytes), Ok(genesis));
     for cut in 0..bytes.len() {
         assert!(Genesis::decode(&bytes[..cut]).is_err(), "{cut}");
     }

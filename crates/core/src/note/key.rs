@@ -100,6 +100,11 @@ impl PublicKey {
         Ok(Self(key))
     }
 
+    /// The key of a secret key, which is good by construction.
+    pub(super) const fn of_secret(key: VerifyingKey) -> Self {
+        Self(key)
+    }
+
     /// Reads 64 hex digits.
     pub fn from_hex(text: &str) -> Result<Self, KeyError> {
         let bytes = hex::decode_array(text).map_err(|_| KeyError::PublicKey)?;
@@ -114,12 +119,6 @@ impl PublicKey {
     /// Whether this is the key's signature over `message`, by the strict rule that WebCrypto has too.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         Signature::from_slice(signature).is_ok_and(|signature| self.0.verify_strict(message, &signature).is_ok())
-    }
-}
-
-impl From<VerifyingKey> for PublicKey {
-    fn from(key: VerifyingKey) -> Self {
-        Self(key)
     }
 }
 

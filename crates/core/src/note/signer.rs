@@ -25,7 +25,7 @@ impl SecretKey {
 
     /// The key by which others check.
     pub fn public_key(&self) -> PublicKey {
-        self.0.verifying_key().into()
+        PublicKey::of_secret(self.0.verifying_key())
     }
 
     /// Signs a message as it is. The caller sees to it that it cannot be taken for another kind.

@@ -70,8 +70,8 @@ fn texts_may_have_blank_lines() {
 #[test]
 fn malformed_verifier_keys_are_refused_by_cause() {
     let (head, material) = VKEY.rsplit_once('+').unwrap();
-    let other = |bytes: &[u8]| format!("{head}+{}", crate::base64::encode(bytes));
-    let mut bytes = crate::base64::decode_bounded(material, 33).unwrap();
+    let other = |bytes: &[u8]| format!("{head}+{}", base64::encode(bytes));
+    let mut bytes = base64::decode_bounded(material, 33).unwrap();
     bytes[0] = 6;
     for (bad, cause) in [
         (String::new(), KeyError::Malformed),

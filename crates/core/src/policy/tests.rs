@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -16,7 +18,7 @@ fn cosigner(seed: u8) -> VerifierKey {
 }
 
 fn witnesses(n: u8) -> String {
-    (1..=n).map(|i| format!("witness W{i} {}\n", cosigner(i))).collect()
+    (1..=n).map(|i| ["witness W", &i.to_string(), " ", &cosigner(i).to_string(), "\n"].concat()).collect()
 }
 
 fn parse(text: &str) -> Result<Policy, PolicyError> {
@@ -61,7 +63,7 @@ fn a_quorum_may_be_one_witness_or_none() {
 fn malformed_policies_are_refused_by_cause() {
     let (l, w) = (log(9), cosigner(1));
     let ml_dsa = format!("a+00000000+{}", crate::base64::encode([&[6u8][..], &[0; 1312]].concat()));
-    let many: String = (0..65u8).map(|i| format!("log {}\n", log(i + 1))).collect();
+    let many: String = (0..65u8).map(|i| ["log ", &log(i + 1).to_string(), "\n"].concat()).collect();
     for (bad, cause) in [
         (String::new(), PolicyError::QuorumLines),
         ("quorum none\nquorum none\n".to_owned(), PolicyError::QuorumLines),
@@ -77,10 +79,7 @@ fn malformed_policies_are_refused_by_cause() {
         (format!("log {w}\n"), PolicyError::KeyType { line: 1 }),
         (format!("witness A {l}\n"), PolicyError::KeyType { line: 1 }),
         (format!("log {l}\nlog {l}\n"), PolicyError::DuplicateKey { line: 2 }),
-        (
-            format!("log {l}\nlog {}\n", vkey("other", SignatureType::Ed25519, 9)),
-            PolicyError::DuplicateKey { line: 2 },
-        ),
+        (format!("log {l}\nlog {}\n", vkey("other", SignatureType::Ed25519, 9)), PolicyError::DuplicateKey { line: 2 }),
         (format!("witness A {w}\n witness B {w}\n"), PolicyError::DuplicateKey { line: 2 }),
         (format!("witness none {w}\n"), PolicyError::Name { line: 1 }),
         (format!("witness A {w}\nwitness A {}\n", cosigner(2)), PolicyError::Name { line: 2 }),
@@ -109,11 +108,10 @@ fn malformed_policies_are_refused_by_cause() {
 
 #[test]
 fn validators_get_a_log_line_a_witness_and_a_quorum_of_more_than_two_thirds() {
-    for (n, k) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (10, 7), (22, 15)] {
+    for (n, k) in [(1u8, 1u8), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (10, 7), (22, 15)] {
         assert_eq!(quorum_size(usize::from(n)), usize::from(k));
-        let members: Vec<_> = (1..=n)
-            .map(|i| PolicyMember { name: format!("v{i}"), log: log(100 + i), cosigner: cosigner(i) })
-            .collect();
+        let members: Vec<_> =
+            (1..=n).map(|i| PolicyMember { name: format!("v{i}"), log: log(100 + i), cosigner: cosigner(i) }).collect();
         let policy = Policy::of_validators(&members).unwrap();
         assert!(policy.is_satisfied_by(|at| at < usize::from(k)));
         assert!(!policy.is_satisfied_by(|at| at < usize::from(k) - 1));
@@ -133,11 +131,11 @@ proptest! {
         let mut names = free.clone();
         for (i, (take, k)) in groups.into_iter().enumerate() {
             let members: Vec<String> = free.drain(..take.min(free.len())).collect();
-            text += &format!("group G{i} {} {}\n", k.min(members.len()), members.join(" "));
+            writeln!(text, "group G{i} {} {}", k.min(members.len()), members.join(" ")).unwrap();
             free.push(format!("G{i}"));
             names.push(format!("G{i}"));
         }
-        text += &format!("quorum {}\n", names[quorum.index(names.len())]);
+        writeln!(text, "quorum {}", names[quorum.index(names.len())]).unwrap();
         let policy = parse(&text).unwrap();
         prop_assert_eq!(policy.to_string(), text);
         prop_assert_eq!(parse(&policy.to_string()), Ok(policy));

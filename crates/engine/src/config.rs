@@ -1,0 +1,239 @@
+//! What an operator or the node decides about the engine.
+//!
+//! For: keys, peers, limits and time-outs, and the checks that give a clear error before anything starts.
+//! Not for: reading files or flags (the node).
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use commonware_codec::{Copying, DecodeExt as _};
+use commonware_cryptography::{
+    Signer as _,
+    ed25519::{PrivateKey, PublicKey},
+};
+use commonware_utils::ordered::Set;
+use zeroize::Zeroizing;
+
+use crate::{
+    block::{Block, BlockLimits},
+    error::EngineError,
+};
+
+/// More validators than this do not fit into a checkpoint that other tools accept (`docs/PROTOCOL.md` section 8).
+pub const MAX_VALIDATORS: usize = 22;
+
+/// Everything that [`Engine::start`](crate::Engine::start) needs besides the chain.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// Folder of votes, blocks and certificates; created if missing, owned by one process.
+    pub storage_dir: PathBuf,
+    /// Sets this network's signatures apart from those of others: the network id.
+    pub namespace: Vec<u8>,
+    /// Seed of the own Ed25519 consensus key.
+    pub validator_seed: Zeroizing<[u8; 32]>,
+    /// All validators, the own one too, in any order.
+    pub validators: Vec<Validator>,
+    /// Where other validators connect to.
+    pub listen: SocketAddr,
+    /// Header of block 0, equal on all validators.
+    pub genesis_header: Bytes,
+    /// Number of the epoch in which this set of validators decides.
+    pub epoch: u64,
+    /// Bound of [`Proposal::header`](crate::Proposal::header); equal everywhere, must never shrink.
+    pub max_header_bytes: u32,
+    /// Bound of [`Proposal::payload`](crate::Proposal::payload); equal everywhere, must never shrink.
+    pub max_payload_bytes: u32,
+    /// Bound of a gossip message; equal everywhere.
+    pub max_gossip_bytes: u32,
+    /// Time-outs.
+    pub timing: Timing,
+    /// What connections to expect.
+    pub network: Network,
+    /// Threads of the engine's runtime, at least 1.
+    pub worker_threads: usize,
+}
+
+/// Another validator, or the own one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validator {
+    /// Ed25519 consensus key.
+    pub key: [u8; 32],
+    /// Where it listens and from which address it connects.
+    pub address: SocketAddr,
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a leader waits for work before it proposes an empty block. Less than `leader_timeout`.
+    pub patience: Duration,
+    /// How long to wait for a leader's block before voting to skip its turn.
+    pub leader_timeout: Duration,
+    /// How long to wait for a turn to be certified. More than `leader_timeout`. After a crash in the middle of a vote,
+    /// the next block comes this much later.
+    pub certification_timeout: Duration,
+    /// How often to repeat the vote to skip.
+    pub retry: Duration,
+    /// Silence after which a leader's turns are skipped at once. More than `certification_timeout` and `retry`.
+    pub skip: Option<Duration>,
+    /// How long a peer may take to answer a request for a block or certificate.
+    pub fetch: Duration,
+}
+
+/// What connections between validators are like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// All on one machine: quick redials, many handshakes from one address.
+    Local,
+    /// Own machines on private or public addresses.
+    Lan,
+}
+
+impl Timing {
+    /// For a single validator: nobody else waits for it, so an idle one proposes an empty block only every 5 s.
+    pub const fn single() -> Self {
+        Self {
+            patience: Duration::from_secs(5),
+            leader_timeout: Duration::from_secs(6),
+            certification_timeout: Duration::from_millis(6_500),
+            retry: Duration::from_secs(2),
+            skip: None,
+            fetch: Duration::from_secs(2),
+        }
+    }
+
+    /// For several validators near each other: a dead one costs half a second a turn until it is skipped.
+    pub const fn lan() -> Self {
+        Self {
+            patience: Duration::from_millis(350),
+            leader_timeout: Duration::from_millis(500),
+            certification_timeout: Duration::from_secs(1),
+            retry: Duration::from_secs(2),
+            skip: Some(Duration::from_millis(2_500)),
+            fetch: Duration::from_secs(2),
+        }
+    }
+
+    /// For getting past a turn that nobody will complete.
+    pub(crate) const fn unlock() -> Self {
+        Self {
+            patience: Duration::from_millis(50),
+            leader_timeout: Duration::from_millis(100),
+            certification_timeout: Duration::from_millis(150),
+            retry: Duration::from_millis(100),
+            skip: None,
+            fetch: Duration::from_secs(2),
+        }
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        let fault = if self.patience >= self.leader_timeout {
+            "patience must be shorter than the leader's time-out"
+        } else if self.certification_timeout <= self.leader_timeout {
+            "certification must be given more time than the leader"
+        } else if self.retry.is_zero() || self.fetch.is_zero() {
+            "the intervals of retry and fetch must not be zero"
+        } else if self.skip.is_some_and(|skip| skip <= self.certification_timeout || skip <= self.retry) {
+            "skipping must come after certification and retry"
+        } else {
+            return Ok(());
+        };
+        Err(EngineError::Timing(fault))
+    }
+}
+
+impl fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("storage_dir", &self.storage_dir)
+            .field("validators", &self.validators.len())
+            .field("listen", &self.listen)
+            .field("epoch", &self.epoch)
+            .field("timing", &self.timing)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The public key that belongs to a validator's seed.
+pub fn public_key_of(seed: &[u8; 32]) -> [u8; 32] {
+    // Zeros are no validator's key; any 32 bytes are a seed, so this never happens.
+    signer_of(seed).map_or([0; 32], |signer| raw(&signer.public_key()))
+}
+
+/// A configuration that has been checked.
+pub(crate) struct Setup {
+    pub(crate) config: EngineConfig,
+    pub(crate) signer: PrivateKey,
+    pub(crate) public_key: PublicKey,
+    pub(crate) validators: Set<PublicKey>,
+    pub(crate) peers: Vec<(PublicKey, SocketAddr)>,
+    pub(crate) limits: BlockLimits,
+}
+
+impl Setup {
+    /// Checks everything that can be checked without touching disk or network.
+    pub(crate) fn new(config: EngineConfig) -> Result<Self, EngineError> {
+        let count = config.validators.len();
+        if count == 0 || count > MAX_VALIDATORS {
+            return Err(EngineError::ValidatorCount(count));
+        }
+        config.timing.check()?;
+        let limits = check_limits(&config)?;
+        let peers = config
+            .validators
+            .iter()
+            .enumerate()
+            .map(|(place, validator)| match PublicKey::decode(Copying(&validator.key)) {
+                Ok(key) => Ok((key, validator.address)),
+                Err(_) => Err(EngineError::ValidatorKey(place)),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let validators = Set::from_iter_dedup(peers.iter().map(|(key, _)| key.clone()));
+        if validators.len() != count {
+            return Err(EngineError::DuplicateValidator);
+        }
+        let signer = signer_of(&config.validator_seed).ok_or(EngineError::NotAValidator)?;
+        let public_key = signer.public_key();
+        if validators.position(&public_key).is_none() {
+            return Err(EngineError::NotAValidator);
+        }
+        Ok(Self { config, signer, public_key, validators, peers, limits })
+    }
+
+    /// Whether there is nobody to talk to.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.peers.len() == 1
+    }
+}
+
+fn check_limits(config: &EngineConfig) -> Result<BlockLimits, EngineError> {
+    let limits = BlockLimits { header: config.max_header_bytes, payload: config.max_payload_bytes };
+    let fault = if <Block as commonware_consensus::BoundedBlock>::max_encode_size(&limits) > LARGEST_BLOCK {
+        "a block must not exceed 64 MiB"
+    } else if config.genesis_header.len() > usize::try_from(limits.header).unwrap_or(usize::MAX) {
+        "the genesis header is larger than a header may be"
+    } else if config.max_gossip_bytes > LARGEST_GOSSIP {
+        "a gossip message must not exceed 16 MiB"
+    } else if config.worker_threads == 0 {
+        "at least one worker thread is needed"
+    } else {
+        return Ok(limits);
+    };
+    Err(EngineError::Limits(fault))
+}
+
+// Not `PrivateKey::from_seed`: that one is for demonstrations and takes a number.
+fn signer_of(seed: &[u8; 32]) -> Option<PrivateKey> {
+    PrivateKey::decode(Copying(seed)).ok()
+}
+
+/// A key's 32 bytes.
+pub(crate) fn raw(key: &PublicKey) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(key);
+    bytes
+}
+
+const LARGEST_BLOCK: usize = 64 << 20;
+const LARGEST_GOSSIP: u32 = 16 << 20;

@@ -1,0 +1,155 @@
+//! How the engine's parts are set up: sizes, namespaces, time-outs.
+//!
+//! Not for: what an operator decides (`config.rs`) or the sizes of files (`storage.rs`).
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use commonware_broadcast::buffered;
+use commonware_consensus::{
+    marshal::{self, resolver::p2p as backfill, standard::Deferred},
+    simplex::{self, Floor, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin, scheme::ed25519::Scheme},
+    types::{Epoch, ViewDelta},
+};
+use commonware_cryptography::{
+    Digested, Digestible as _, Sha256, certificate::ConstantProvider, ed25519::PublicKey, sha256::Digest,
+};
+use commonware_p2p::authenticated::lookup::Oracle;
+use commonware_parallel::Sequential;
+use commonware_runtime::buffer::paged::CacheRef;
+use commonware_utils::{NZU64, NZUsize, NonZeroDuration, union};
+
+use crate::{
+    application::{Orderer, Runtime},
+    block::{Block, BlockLimits},
+    config::{Setup, Timing},
+    epoch::SingleEpoch,
+    storage,
+};
+
+type Peers = Oracle<PublicKey>;
+type Automaton = Deferred<Runtime, Scheme, Orderer, Block, SingleEpoch>;
+type ConsensusConfig =
+    simplex::Config<Scheme, RoundRobin<Sha256>, Peers, Digest, Automaton, Automaton, Automaton, Sequential>;
+type ArchiveConfig = marshal::Config<ConstantProvider<Scheme, Epoch>, SingleEpoch, Sequential, Block, Digested<Block>>;
+
+/// The one epoch.
+pub(crate) const fn epoch(setup: &Setup) -> SingleEpoch {
+    SingleEpoch(Epoch::new(setup.config.epoch))
+}
+
+/// Sets votes apart from everything else that the same keys sign.
+pub(crate) fn votes_namespace(setup: &Setup) -> Vec<u8> {
+    union(&setup.config.namespace, b"_CONSENSUS")
+}
+
+/// Block 0.
+pub(crate) fn genesis(setup: &Setup) -> Block {
+    Block::genesis(epoch(setup).0, setup.validators[0].clone(), setup.config.genesis_header.clone())
+}
+
+/// Exchange of new blocks.
+pub(crate) fn exchange(setup: &Setup, peers: &Peers) -> buffered::Config<PublicKey, BlockLimits, Peers, Sequential> {
+    buffered::Config {
+        public_key: setup.public_key.clone(),
+        mailbox_size: MAILBOX,
+        deque_size: BLOCKS_BUFFERED,
+        priority: true,
+        codec_config: setup.limits,
+        peer_provider: peers.clone(),
+        strategy: Sequential,
+    }
+}
+
+/// Fetching of blocks that were missed.
+pub(crate) fn backfill(setup: &Setup, peers: &Peers) -> backfill::Config<PublicKey, Peers, Peers> {
+    backfill::Config {
+        public_key: setup.public_key.clone(),
+        peer_provider: peers.clone(),
+        blocker: peers.clone(),
+        mailbox_size: MAILBOX,
+        fetch_timeout: fetch_timeout(setup),
+        fetch_retry_delay: RETRY_DELAY,
+        priority_requests: false,
+        priority_responses: false,
+    }
+}
+
+/// The archive of blocks and certificates.
+pub(crate) fn archive(setup: &Setup, scheme: &Scheme, genesis: Block, pages: &CacheRef) -> ArchiveConfig {
+    let digest = genesis.digest();
+    marshal::Config {
+        provider: ConstantProvider::new(scheme.clone()),
+        epocher: epoch(setup),
+        start: marshal::Start::Genesis(Digested::precomputed(genesis, digest)),
+        partition_prefix: "marshal".into(),
+        mailbox_size: MAILBOX,
+        view_retention: ViewDelta::new(VIEWS_KEPT),
+        prunable_items_per_section: NZU64!(VIEWS_KEPT),
+        page_cache: pages.clone(),
+        replay_buffer: storage::REPLAY_BUFFER,
+        key_write_buffer: storage::WRITE_BUFFER,
+        value_write_buffer: storage::WRITE_BUFFER,
+        block_codec_config: setup.limits,
+        max_repair: NZUsize!(16),
+        max_pending_acks: NZUsize!(16),
+        strategy: Sequential,
+    }
+}
+
+/// Voting.
+pub(crate) fn consensus(
+    setup: &Setup,
+    timing: Timing,
+    scheme: Scheme,
+    anchor: Digest,
+    pages: CacheRef,
+    peers: &Peers,
+    automaton: Automaton,
+) -> ConsensusConfig {
+    let epoch = epoch(setup).0;
+    simplex::Config {
+        scheme,
+        elector: RoundRobin::default(),
+        blocker: peers.clone(),
+        automaton: automaton.clone(),
+        relay: automaton.clone(),
+        reporter: automaton,
+        track_historical_votes: false,
+        strategy: Sequential,
+        // A journal belongs to one epoch.
+        partition: format!("votes-{epoch}"),
+        mailbox_size: MAILBOX,
+        epoch,
+        floor: Floor::Genesis(anchor),
+        replay_buffer: storage::REPLAY_BUFFER,
+        write_buffer: storage::WRITE_BUFFER,
+        page_cache: pages,
+        leader_timeout: timing.leader_timeout,
+        certification_timeout: timing.certification_timeout,
+        timeout_retry: timing.retry,
+        view_retention: ViewDelta::new(VIEWS_KEPT),
+        skip: skip_policy(timing),
+        fetch_timeout: fetch_timeout(setup),
+        fetch_retry_delay: RETRY_DELAY,
+        forward: ForwardPolicy::SilentVoters,
+    }
+}
+
+const fn skip_policy(timing: Timing) -> SkipPolicy {
+    match timing.skip {
+        Some(timeout) => SkipPolicy::Enabled { timeout, budget: SkipBudget::Participants },
+        None => SkipPolicy::Disabled,
+    }
+}
+
+// `Setup` admits no zero.
+fn fetch_timeout(setup: &Setup) -> NonZeroDuration {
+    NonZeroDuration::new_panic(setup.config.timing.fetch)
+}
+
+const MAILBOX: NonZeroUsize = NZUsize!(512);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Recent blocks of each validator that are held in memory.
+const BLOCKS_BUFFERED: usize = 8;
+/// Views whose votes and candidate blocks are kept behind the last final one; each keeps copies of blocks on disk.
+const VIEWS_KEPT: u64 = 64;

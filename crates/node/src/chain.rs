@@ -1,0 +1,195 @@
+//! The node's side of consensus: builds, judges and applies blocks for the engine.
+//!
+//! Not for: the rules themselves (`birthmark-ledger`). This only waits where waiting is right, keeps
+//! blocking work off the engine's threads, and after each applied group signs and publishes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use birthmark_core::batch::Assurance;
+use birthmark_core::body::BodyDigest;
+use birthmark_core::ids::Height;
+use birthmark_core::time::{Clock, Minute};
+use birthmark_engine::{Chain, ChainError, Judgement, OrderedBlock, Proposal, Topic};
+use birthmark_ledger::apply::State as _;
+use birthmark_ledger::block::{Header, MAX_PAYLOAD, encode_payload};
+use birthmark_ledger::{Block, Ledger};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tracing::{debug, error, warn};
+
+use crate::config::NodeError;
+use crate::cosigner::Cosigner;
+use crate::mempool::Mempool;
+use crate::publisher::Publisher;
+
+/// What the engine's callbacks work on. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeChain {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) mempool: Arc<Mempool>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) cosigner: Arc<Mutex<Cosigner>>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl NodeChain {
+    /// Signs and publishes the log as it stands.
+    pub(crate) fn publish(&self) -> Result<(), NodeError> {
+        // Held across the state file's fsync on purpose: two signatures at once must not be.
+        let mut cosigner = self.cosigner.lock();
+        let signed = cosigner.sign(&self.ledger, &self.ledger.head(), self.clock.now())?;
+        self.publisher.publish(&self.ledger, signed)
+    }
+
+    fn build(&self, parent: &OrderedBlock, unapplied: &[OrderedBlock]) -> Option<Proposal> {
+        let ancestors: Vec<_> = unapplied.iter().chain([parent]).map(as_block).collect();
+        let view = match self.ledger.view_after(&ancestors) {
+            Ok(Ok(view)) => view,
+            Ok(Err(invalid)) => {
+                warn!(%invalid, "an ancestor of the block to propose is invalid");
+                return None;
+            }
+            Err(failed) => {
+                error!(error = %failed, "the ledger cannot be read for a proposal");
+                return None;
+            }
+        };
+        let recorded = |digest: &BodyDigest, assurance: Assurance| {
+            view.recorded(digest).map(|known| known.is_some_and(|(_, has)| has >= assurance))
+        };
+        let batches = match self.mempool.fill(MAX_PAYLOAD, recorded) {
+            Ok(batches) => batches,
+            Err(failed) => {
+                error!(error = %failed, "the ledger cannot be read for a proposal");
+                return None;
+            }
+        };
+        let epoch = self.ledger.network().current_epoch();
+        let header = Header {
+            minute: self.clock.now().minute().max(view.minute()),
+            epoch: epoch.number(),
+            validator_set_hash: epoch.validator_set_hash(),
+        };
+        Some(Proposal { header: Bytes::copy_from_slice(&header.encode()), payload: encode_payload(&batches).into() })
+    }
+
+    /// The verdict, or nothing if the ledger could not be read: that must never count against a block.
+    fn judge(&self, block: &OrderedBlock, unapplied: &[OrderedBlock]) -> Option<Judgement> {
+        let ancestors: Vec<_> = unapplied.iter().map(as_block).collect();
+        let judged = self.ledger.view_after(&ancestors).and_then(|view| match view {
+            Ok(view) => match view.applied(Height(block.height))? {
+                Some(digest) => {
+                    Ok((digest == block.digest).then_some(()).ok_or_else(|| "another block is final".to_owned()))
+                }
+                None => Ok(view.judge(&block.header, &block.payload)?.map_err(|invalid| invalid.to_string())),
+            },
+            Err(invalid) => Ok(Err(invalid.to_string())),
+        });
+        match judged {
+            Ok(Ok(())) => Some(Judgement::Valid),
+            Ok(Err(invalid)) => {
+                warn!(height = block.height, %invalid, "refused a proposed block");
+                Some(Judgement::Invalid)
+            }
+            Err(failed) => {
+                error!(error = %failed, "the ledger cannot be read to judge a block");
+                None
+            }
+        }
+    }
+
+    fn apply(&self, blocks: &[OrderedBlock]) -> Result<(), NodeError> {
+        let before = self.ledger.head();
+        let blocks: Vec<_> = blocks.iter().map(as_block).collect();
+        let recorded = self.ledger.apply_final(&blocks)?;
+        let head = self.ledger.head();
+        debug!(height = head.height.0, size = head.size, transactions = recorded.len(), "applied");
+        if head.size != before.size {
+            self.publish()?;
+        }
+        self.mempool.recorded(&recorded);
+        Ok(())
+    }
+}
+
+impl Chain for NodeChain {
+    fn applied_height(&self) -> u64 {
+        self.ledger.head().height.0
+    }
+
+    fn applied_digest(&self) -> Option<[u8; 32]> {
+        let head = self.ledger.head();
+        // The engine's own genesis has no digest that the ledger could know.
+        (head.height.0 > 0).then_some(head.digest)
+    }
+
+    fn propose(
+        &self,
+        parent: OrderedBlock,
+        unapplied: Vec<OrderedBlock>,
+        patience: Duration,
+    ) -> BoxFuture<'static, Option<Proposal>> {
+        let chain = self.clone();
+        Box::pin(async move {
+            // Out of patience means an empty block, which is what `build` makes of an empty mempool.
+            let _ = tokio::time::timeout(patience, chain.mempool.wait_for_work()).await;
+            tokio::task::spawn_blocking(move || chain.build(&parent, &unapplied)).await.ok().flatten()
+        })
+    }
+
+    fn verify(
+        &self,
+        block: OrderedBlock,
+        _parent: OrderedBlock,
+        unapplied: Vec<OrderedBlock>,
+    ) -> BoxFuture<'static, Judgement> {
+        let chain = self.clone();
+        Box::pin(async move {
+            let Ok(header) = Header::decode(&block.header) else { return Judgement::Invalid };
+            while ahead_of(&*chain.clock, header.minute) {
+                tokio::time::sleep(CLOCK_STEP).await;
+            }
+            loop {
+                let (chain, block, unapplied) = (chain.clone(), block.clone(), unapplied.clone());
+                let judged = tokio::task::spawn_blocking(move || chain.judge(&block, &unapplied)).await;
+                if let Ok(Some(judgement)) = judged {
+                    return judgement;
+                }
+                tokio::time::sleep(CLOCK_STEP).await;
+            }
+        })
+    }
+
+    fn finalized(&self, blocks: Vec<OrderedBlock>) -> BoxFuture<'static, Result<(), ChainError>> {
+        let chain = self.clone();
+        Box::pin(async move {
+            tokio::task::spawn_blocking(move || chain.apply(&blocks))
+                .await
+                .map_err(NodeError::from)
+                .and_then(|applied| applied)
+                .map_err(ChainError::new)
+        })
+    }
+
+    /// A network of one has nobody to gossip with.
+    fn gossip(&self, _topic: Topic, _from: [u8; 32], _message: Bytes) {}
+}
+
+fn as_block(block: &OrderedBlock) -> Block<'_> {
+    Block {
+        height: Height(block.height),
+        digest: block.digest,
+        parent: block.parent,
+        header: &block.header,
+        payload: &block.payload,
+    }
+}
+
+/// True while a block's minute lies more than one ahead of our clock.
+fn ahead_of(clock: &dyn Clock, minute: Minute) -> bool {
+    minute.0 > clock.now().minute().0.saturating_add(1)
+}
+
+const CLOCK_STEP: Duration = Duration::from_millis(200);

@@ -1,0 +1,136 @@
+//! What a node is given: its folder, its network, its addresses; and why it cannot start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use birthmark_core::batch::SubmitterKey;
+use birthmark_core::ids::SubmitterName;
+use birthmark_core::network::Network;
+use birthmark_core::note::{KeyName, NoteSigner, SecretKey};
+use birthmark_engine::EngineError;
+use birthmark_ledger::LedgerError;
+use birthmark_service::lock::LockError;
+use birthmark_service::secret_file::{self, SecretFileError};
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::cosigner::CosignerError;
+
+/// Everything a node needs to start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `validator.key`, `log.key`, `cosign.key`, `submitter.key`, `cosign.state`, `consensus/`, `ledger/`.
+    pub data_dir: PathBuf,
+    /// The checked network file.
+    pub network: Arc<Network>,
+    /// The same file's bytes, for serving.
+    pub network_file: Bytes,
+    /// Under which name this node submits for the seed's clients.
+    pub submitter: SubmitterName,
+    /// Where other validators connect to.
+    pub p2p_listen: SocketAddr,
+    /// Most bytes of transactions that wait for a block.
+    pub mempool_bytes: usize,
+}
+
+/// The names of a node's keys within its folder, 32 secret bytes each.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyFiles;
+
+impl KeyFiles {
+    /// Votes in consensus.
+    pub const VALIDATOR: &str = "validator.key";
+    /// Signs checkpoints as the log.
+    pub const LOG: &str = "log.key";
+    /// Cosigns checkpoints.
+    pub const COSIGN: &str = "cosign.key";
+    /// Signs batches for the seed's clients.
+    pub const SUBMITTER: &str = "submitter.key";
+}
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The folder is in use.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A key cannot be read.
+    #[error(transparent)]
+    Key(#[from] SecretFileError),
+    /// A key file has not 32 bytes.
+    #[error("{0} does not hold a key of 32 bytes")]
+    KeyLength(&'static str),
+    /// A key is not the one that the network file names for this validator.
+    #[error("{0} is not the key that the network file names for this validator")]
+    OtherKey(&'static str),
+    /// The network file does not name this validator.
+    #[error("validator.key belongs to no validator of the network's current epoch")]
+    NotAValidator,
+    /// More validators than this version runs.
+    #[error("the network has {0} validators; this version runs networks of one")]
+    Validators(usize),
+    /// The network file does not name this node's submitter, or names another key for it.
+    #[error("the network file names no submitter {0} with the key in submitter.key")]
+    Submitter(SubmitterName),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The cosigner.
+    #[error(transparent)]
+    Cosigner(#[from] CosignerError),
+    /// Consensus.
+    #[error(transparent)]
+    Engine(#[from] Arc<EngineError>),
+    /// The blocking thread of a task ended.
+    #[error("an internal task ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A node's keys, checked against the network file.
+pub(crate) struct Keys {
+    pub(crate) validator_seed: Zeroizing<[u8; 32]>,
+    pub(crate) log: NoteSigner,
+    pub(crate) cosign: NoteSigner,
+    pub(crate) submitter: SubmitterKey,
+}
+
+impl Keys {
+    pub(crate) fn load(config: &NodeConfig) -> Result<Self, NodeError> {
+        let seed = |name: &'static str| -> Result<Zeroizing<[u8; 32]>, NodeError> {
+            let bytes = secret_file::read(&config.data_dir.join(name), 32)?;
+            let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| NodeError::KeyLength(name))?;
+            Ok(Zeroizing::new(seed))
+        };
+        let validators = config.network.current_epoch().validators();
+        if validators.len() != 1 {
+            return Err(NodeError::Validators(validators.len()));
+        }
+        let validator_seed = seed(KeyFiles::VALIDATOR)?;
+        let public = birthmark_engine::public_key_of(&validator_seed);
+        let own = validators.iter().find(|validator| *validator.consensus_key.as_bytes() == public);
+        let own = own.ok_or(NodeError::NotAValidator)?;
+        let log = SecretKey::from_seed(&*seed(KeyFiles::LOG)?);
+        if log.public_key() != own.log_key {
+            return Err(NodeError::OtherKey(KeyFiles::LOG));
+        }
+        let cosign = SecretKey::from_seed(&*seed(KeyFiles::COSIGN)?);
+        if cosign.public_key() != own.cosigning_key {
+            return Err(NodeError::OtherKey(KeyFiles::COSIGN));
+        }
+        let submitter = SubmitterKey::from_seed(*seed(KeyFiles::SUBMITTER)?);
+        let registered = config.network.submitter_by_name(&config.submitter);
+        if registered.is_none_or(|registered| *registered.key.as_bytes() != submitter.public()) {
+            return Err(NodeError::Submitter(config.submitter.clone()));
+        }
+        let origin: KeyName = config.network.origin().clone();
+        let cosigner = birthmark_core::network::cosigner_name(&origin, &own.consensus_key)
+            .map_err(|_| NodeError::OtherKey(KeyFiles::COSIGN))?;
+        Ok(Self {
+            validator_seed,
+            log: NoteSigner::log(origin, log),
+            cosign: NoteSigner::cosigner(cosigner, cosign),
+            submitter,
+        })
+    }
+}

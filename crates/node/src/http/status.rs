@@ -1,0 +1,52 @@
+//! `GET /api/v1/status` (and the seed's `/api/v1/blockchain/status`) and `GET /network.json`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use birthmark_core::ids::{Epoch, Height, NetworkId};
+use birthmark_core::time::UnixSeconds;
+use birthmark_service::problem::Problem;
+use http::header;
+use serde::Serialize;
+
+use super::published;
+use crate::node::Shared;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Answer {
+    network_id: NetworkId,
+    origin: String,
+    epoch: Epoch,
+    validators: usize,
+    block_height: Height,
+    /// Leaves under the published checkpoint.
+    checkpoint_size: u64,
+    checkpoint_time: UnixSeconds,
+    /// Batches that wait for a block.
+    mempool_batches: usize,
+    mempool_bytes: usize,
+}
+
+pub(super) async fn get(State(shared): State<Arc<Shared>>) -> Result<Json<Answer>, Problem> {
+    let published = published(&shared)?;
+    let network = shared.chain.ledger.network();
+    let (mempool_batches, mempool_bytes) = shared.chain.mempool.backlog();
+    Ok(Json(Answer {
+        network_id: network.network_id(),
+        origin: network.origin().to_string(),
+        epoch: network.current_epoch().number(),
+        validators: network.current_epoch().validators().len(),
+        block_height: shared.chain.ledger.head().height,
+        checkpoint_size: published.checkpoint.size,
+        checkpoint_time: published.time,
+        mempool_batches,
+        mempool_bytes,
+    }))
+}
+
+/// The file as this node has it. A verifier takes its own from elsewhere: never from the server that it checks.
+pub(super) async fn network_file(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], shared.network_file.clone())
+}

@@ -1,0 +1,44 @@
+//! `GET /api/v1/verify/{image_hash}`: what is recorded about a hash, with its proof unless `?proof=0`.
+//!
+//! `200` for a well-formed hash, found or not; `422` for a malformed one; `503` when this node cannot
+//! tell. `GET /api/v1/blockchain/verify/{hash}` is the same under the seed's name.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use birthmark_core::ImageHash;
+use birthmark_core::api::verify::VerifyAnswer;
+use birthmark_service::problem::Problem;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{published, unreadable};
+use crate::lookup::{self, Proof};
+use crate::node::Shared;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Options {
+    proof: Option<String>,
+}
+
+pub(super) async fn get(
+    State(shared): State<Arc<Shared>>,
+    Path(hash): Path<String>,
+    options: Result<Query<Options>, QueryRejection>,
+) -> Result<Json<VerifyAnswer>, Problem> {
+    let hash = ImageHash::from_hex(&hash).map_err(|_| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_hash", "the hash must be 64 hex digits")
+    })?;
+    let proof = match options.map(|Query(options)| options.proof.unwrap_or_else(|| "1".to_owned())).as_deref() {
+        Ok("1") => Proof::Include,
+        Ok("0") => Proof::LeaveOut,
+        Ok(_) | Err(_) => {
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_query", "proof must be 0 or 1"));
+        }
+    };
+    let published = published(&shared)?;
+    let answer = lookup::answer(&shared.chain.ledger, &published, hash, proof).map_err(|cause| unreadable(&cause))?;
+    Ok(Json(answer))
+}

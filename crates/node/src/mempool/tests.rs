@@ -1,0 +1,87 @@
+use birthmark_core::ImageHash;
+use birthmark_core::batch::{SubmitterKey, Transaction};
+use birthmark_core::body::{Body, Entries, Entry, Kind, Level, Parent};
+use birthmark_core::hash::Digest;
+use birthmark_core::ids::{AuthorityId, NetworkId, SubmitterNumber};
+
+use super::*;
+
+fn body(seed: u8) -> Body {
+    let hash = ImageHash::from_bytes([seed; 32]);
+    let entry = Entry { level: Level::Raw, kind: Kind::File, hash, parent: Parent::None };
+    Body { authority: AuthorityId::new("A").unwrap(), entries: Entries::new(vec![entry], None, None).unwrap() }
+}
+
+fn batch(seeds: &[u8]) -> Batch {
+    let transactions =
+        seeds.iter().map(|seed| Transaction::new(Assurance::Attested, vec![], body(*seed)).unwrap()).collect();
+    let network = NetworkId(Digest::from_bytes([0; 32]));
+    Batch::sign(network, SubmitterNumber(1), &SubmitterKey::from_seed([1; 32]), transactions)
+}
+
+fn fill(pool: &Mempool) -> Vec<BlockBatch> {
+    pool.fill::<()>(1 << 20, |_, _| Ok(false)).unwrap()
+}
+
+fn is_record(place: &Place) -> bool {
+    matches!(place, Place::Record(_))
+}
+
+#[test]
+fn what_stands_twice_is_recorded_once_and_every_batch_keeps_all_its_places() {
+    let pool = Mempool::new(1 << 20);
+    pool.add(batch(&[1, 2]), &[false, false]).unwrap();
+    pool.add(batch(&[2, 3]), &[false, false]).unwrap();
+    let block = fill(&pool);
+    let kept: Vec<Vec<bool>> = block.iter().map(|batch| batch.places.iter().map(is_record).collect()).collect();
+    assert_eq!(kept, [vec![true, true], vec![false, true]]);
+}
+
+#[test]
+fn a_batch_without_news_is_not_kept() {
+    let pool = Mempool::new(1 << 20);
+    pool.add(batch(&[1, 2]), &[false, false]).unwrap();
+    pool.add(batch(&[2, 1]), &[false, false]).unwrap();
+    pool.add(batch(&[3]), &[true]).unwrap();
+    assert_eq!(pool.backlog().0, 1);
+}
+
+#[test]
+fn a_batch_goes_when_all_of_it_is_on_record() {
+    let pool = Mempool::new(1 << 20);
+    pool.add(batch(&[1, 2]), &[false, false]).unwrap();
+    pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
+    assert_eq!(pool.backlog().0, 1);
+    pool.recorded(&[(body(2).digest(), Assurance::Asserted)]);
+    assert_eq!(pool.backlog().0, 1, "a lesser record does not settle it");
+    pool.recorded(&[(body(2).digest(), Assurance::Endorsed)]);
+    assert_eq!(pool.backlog(), (0, 0));
+    assert!(fill(&pool).is_empty());
+}
+
+#[test]
+fn more_than_its_bytes_is_refused_and_nothing_is_lost() {
+    let one = batch(&[1]).encode().len();
+    let pool = Mempool::new(one);
+    pool.add(batch(&[1]), &[false]).unwrap();
+    assert_eq!(pool.add(batch(&[2]), &[false]), Err(Full));
+    assert_eq!(fill(&pool).len(), 1);
+}
+
+#[test]
+fn a_block_stays_within_its_bytes() {
+    let one = batch(&[1]).encode().len();
+    let pool = Mempool::new(1 << 20);
+    for seed in 1..5 {
+        pool.add(batch(&[seed]), &[false]).unwrap();
+    }
+    let block = pool.fill::<()>(2 * one + 2, |_, _| Ok(false)).unwrap();
+    assert_eq!(block.len(), 2);
+}
+
+#[tokio::test]
+async fn work_that_arrived_before_the_wait_is_seen() {
+    let pool = Mempool::new(1 << 20);
+    pool.add(batch(&[1]), &[false]).unwrap();
+    pool.wait_for_work().await;
+}

@@ -1,0 +1,131 @@
+//! A running node: its parts tied together, from start to a clean end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use birthmark_core::batch::SubmitterKey;
+use birthmark_core::ids::{Epoch, SubmitterNumber};
+use birthmark_core::network::validator_set_hash;
+use birthmark_core::time::Clock;
+use birthmark_engine::{Engine, EngineConfig, Network as Peers, Timing, Validator};
+use birthmark_ledger::Ledger;
+use birthmark_ledger::block::{HEADER_LEN, Header, MAX_PAYLOAD};
+use birthmark_service::auth::Authenticator;
+use birthmark_service::lock::FolderLock;
+use birthmark_service::secret_file::SecretFileError;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::NodeChain;
+use crate::config::{Keys, NodeConfig, NodeError};
+use crate::cosigner::Cosigner;
+use crate::http;
+use crate::mempool::Mempool;
+use crate::publisher::{Publisher, kept_size};
+
+/// A node with its engine running.
+#[derive(Debug)]
+pub struct Node {
+    shared: Arc<Shared>,
+    engine: Engine,
+    _lock: FolderLock,
+}
+
+/// What the HTTP handlers work on.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) chain: NodeChain,
+    pub(crate) network_file: Bytes,
+    pub(crate) submitter: (SubmitterNumber, SubmitterKey),
+}
+
+impl Node {
+    /// Opens the folder, publishes the log as it stands, and joins consensus.
+    pub async fn start(config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        let lock = FolderLock::acquire(&config.data_dir)?;
+        let keys = Keys::load(&config)?;
+        let engine_config = engine_config(&config, &keys);
+        let shared = Arc::new(tokio::task::spawn_blocking(move || open(&config, keys, clock)).await??);
+        let chain = &shared.chain;
+        let engine = Engine::start(engine_config, Arc::new(chain.clone())).map_err(Arc::new)?;
+        engine.ready().await?;
+        Ok(Self { shared, engine, _lock: lock })
+    }
+
+    /// The node's HTTP interface.
+    pub fn router(&self, authenticator: Authenticator) -> Router {
+        http::router(Arc::clone(&self.shared), authenticator)
+    }
+
+    /// Runs until `stop`, then ends consensus cleanly; an error if consensus ended by itself.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), NodeError> {
+        let mut refresh = tokio::time::interval(RECOSIGN);
+        // The first tick comes at once, and the start has just signed.
+        refresh.tick().await;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(self.engine.shutdown().await?),
+                ended = self.engine.wait() => return Ok(ended?),
+                _ = refresh.tick() => {
+                    let shared = Arc::clone(&self.shared);
+                    tokio::task::spawn_blocking(move || shared.chain.publish()).await??;
+                }
+            }
+        }
+    }
+}
+
+fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Result<Shared, NodeError> {
+    let folder = config.data_dir.join("ledger");
+    std::fs::create_dir_all(&folder).map_err(|source| SecretFileError::Io { path: folder.clone(), source })?;
+    let ledger = Arc::new(Ledger::open(&folder, Arc::clone(&config.network))?);
+    let cosigner = Cosigner::open(&config.data_dir, keys.log, keys.cosign, kept_size(&ledger)?)?;
+    let registered = config.network.submitter_by_name(&config.submitter);
+    let number = registered.ok_or_else(|| NodeError::Submitter(config.submitter.clone()))?.number;
+    let chain = NodeChain {
+        ledger,
+        mempool: Arc::new(Mempool::new(config.mempool_bytes)),
+        publisher: Arc::new(Publisher::new()),
+        cosigner: Arc::new(Mutex::new(cosigner)),
+        clock,
+    };
+    chain.publish()?;
+    Ok(Shared { chain, network_file: config.network_file.clone(), submitter: (number, keys.submitter) })
+}
+
+fn engine_config(config: &NodeConfig, keys: &Keys) -> EngineConfig {
+    let (network, epoch) = (&config.network, config.network.current_epoch());
+    let genesis = network.genesis();
+    let genesis_header = Header {
+        minute: genesis.minute(),
+        epoch: Epoch(0),
+        validator_set_hash: validator_set_hash(Epoch(0), genesis.validators()),
+    };
+    // A network of one: the own address is all there is.
+    let validators = epoch
+        .validators()
+        .iter()
+        .map(|validator| Validator { key: *validator.consensus_key.as_bytes(), address: config.p2p_listen })
+        .collect();
+    EngineConfig {
+        storage_dir: config.data_dir.join("consensus"),
+        namespace: network.network_id().as_bytes().to_vec(),
+        validator_seed: keys.validator_seed.clone(),
+        validators,
+        listen: config.p2p_listen,
+        genesis_header: Bytes::copy_from_slice(&genesis_header.encode()),
+        epoch: epoch.number().0.into(),
+        max_header_bytes: u32::try_from(HEADER_LEN).unwrap_or(u32::MAX),
+        max_payload_bytes: u32::try_from(MAX_PAYLOAD).unwrap_or(u32::MAX),
+        max_gossip_bytes: MAX_GOSSIP,
+        timing: Timing::single(),
+        network: Peers::Local,
+        worker_threads: 1,
+    }
+}
+
+/// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).
+const RECOSIGN: Duration = Duration::from_mins(1);
+const MAX_GOSSIP: u32 = 1024 * 1024;

@@ -1,0 +1,168 @@
+//! Serving HTTP/1.1 with limits.
+//!
+//! For: everything that stands between the network and a router: the listening socket, limits on
+//! connections, headers, bodies and time, panics, error bodies, draining at shutdown.
+//! Not for: routes (each role's own), body parsing (`extract`), credentials (`auth`), TLS.
+//!
+//! Every error answer is a problem (`problem`), also where the router answered with plain text or with
+//! nothing, so that no library's message can echo what a client sent. Only bytes that are no HTTP request
+//! at all get a bare status.
+
+mod connection;
+mod health;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use health::{Readiness, health_routes};
+
+/// The address could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {}", describe(source))]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+fn describe(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "another process already listens there".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege".to_owned(),
+        _ => source.to_string(),
+    }
+}
+
+/// What one server grants to its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open connections; further ones wait in the system's queue. Each takes a file descriptor: see
+    /// [`crate::process::raise_open_files`].
+    pub max_connections: usize,
+    /// Header fields of one request.
+    pub max_headers: usize,
+    /// Bytes of one request's head (at least 8 KiB).
+    pub max_header_bytes: usize,
+    /// The longest body that a request may declare. Extractors have their own, lower limits.
+    pub max_body: u64,
+    /// For a request's head, also while a kept-alive connection is idle.
+    pub header_timeout: Duration,
+    /// From a request's head to its answer, body included. Must exceed the longest `Prefer: wait`.
+    pub request_timeout: Duration,
+    /// How long requests may take to finish at shutdown.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            max_headers: 64,
+            max_header_bytes: 16 * 1024,
+            max_body: 1024 * 1024,
+            header_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(45),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Where servers come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+impl Server {
+    /// Takes the address; port 0 takes a free one. From here on connections are queued.
+    pub async fn bind(address: SocketAddr) -> Result<Bound, BindError> {
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok(Bound { listener, address })
+        };
+        bound.await.map_err(|source| BindError { address, source })
+    }
+}
+
+/// A listening socket that does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// The address with its real port.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until the token is cancelled, then finishes the requests that are under way, at most
+    /// `limits.drain` long.
+    pub async fn serve(self, router: Router, limits: Limits, shutdown: CancellationToken) {
+        let places = Arc::new(Semaphore::new(limits.max_connections));
+        let connections = TaskTracker::new();
+        let builder = connection::builder(&limits);
+        tracing::info!(address = %self.address, "listening");
+        while let Some((stream, place)) = self.next(&places, &shutdown).await {
+            let (router, builder, shutdown) = (router.clone(), builder.clone(), shutdown.clone());
+            connections.spawn(async move {
+                connection::run(stream, router, &builder, limits, shutdown).await;
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        connections.close();
+        tracing::debug!(address = %self.address, open = connections.len(), "draining");
+        // Each connection ends itself within `limits.drain`.
+        connections.wait().await;
+        tracing::info!(address = %self.address, "stopped");
+    }
+
+    /// The next connection with its place, or none at shutdown.
+    async fn next(
+        &self,
+        places: &Arc<Semaphore>,
+        shutdown: &CancellationToken,
+    ) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+        let accepted = async {
+            let place = Arc::clone(places).acquire_owned().await.ok()?;
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, _)) => return Some((stream, place)),
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        // Out of file descriptors, most likely. Trying again at once would spin.
+                        tracing::error!(%error, address = %self.address, "cannot accept connections");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => None,
+            accepted = accepted => accepted,
+        }
+    }
+}
+
+/// Errors that say nothing about the listener: the client went away before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;
