@@ -69,8 +69,8 @@ pub struct Timing {
     pub patience: Duration,
     /// How long to wait for a leader's block before voting to skip its turn.
     pub leader_timeout: Duration,
-    /// How long to wait for a turn to be certified. More than `leader_timeout`. After a crash in the middle of a vote,
-    /// the next block comes this much later.
+    /// How long to wait for a turn to be certified. More than `leader_timeout`. When a quorum was
+    /// killed in the middle of a vote, the next block comes this much later.
     pub certification_timeout: Duration,
     /// How often to repeat the vote to skip.
     pub retry: Duration,
@@ -90,12 +90,12 @@ pub enum Network {
 }
 
 impl Timing {
-    /// For a single validator: nobody else waits for it, so an idle one proposes an empty block only every 5 s.
+    /// For a single validator: nobody else waits for it, so an idle one proposes an empty block only every 8 s.
     pub const fn single() -> Self {
         Self {
-            patience: Duration::from_secs(5),
-            leader_timeout: Duration::from_secs(6),
-            certification_timeout: Duration::from_millis(6_500),
+            patience: Duration::from_secs(8),
+            leader_timeout: Duration::from_secs(10),
+            certification_timeout: Duration::from_secs(11),
             retry: Duration::from_secs(2),
             skip: None,
             fetch: Duration::from_secs(2),

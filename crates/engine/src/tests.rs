@@ -351,6 +351,14 @@ async fn unusable_configurations_are_refused() {
 }
 
 #[test]
+fn the_ready_made_time_outs_are_accepted() {
+    for timing in [Timing::single(), Timing::lan(), Timing::unlock()] {
+        let config = EngineConfig { network: Network::Lan, ..config(Path::new("/x"), 1, validators([1]), timing) };
+        assert!(config::Setup::new(config).is_ok(), "{timing:?}");
+    }
+}
+
+#[test]
 fn a_configuration_does_not_show_its_key() {
     let config = EngineConfig { storage_dir: "x".into(), ..config(Path::new(""), 0xab, Vec::new(), Timing::single()) };
     let shown = format!("{config:?}").to_lowercase();
