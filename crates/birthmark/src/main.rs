@@ -1,1 +1,19 @@
-fn main() {}
+//! The command line of Birthmark: one binary, a subcommand for each role.
+
+mod camera;
+mod cli;
+mod demo;
+mod network;
+mod roles;
+mod serve;
+mod terminal;
+mod verify;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}

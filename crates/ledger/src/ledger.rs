@@ -352,3 +352,6 @@ fn record_leaf(bytes: &[u8]) -> Result<RecordLeaf, StoreError> {
         Ok(Leaf::Block(_)) | Err(_) => Err(StoreError::Damaged { what: "the index names a leaf that is no record" }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,36 @@
-//! The manufacturer authority: provisioning and validation.
+//! The manufacturer authority: it provisions cameras and says of a token whether it passes.
+//!
+//! For: the manufacturer's secrets and what only they can decide: which camera gets which key tables,
+//! whether a token was sealed by a provisioned camera, and whether it was used before.
+//!
+//! Not for: anything about photographs. No image hash, capture time or photo detail ever arrives here,
+//! and the crate's `clippy.toml` forbids the type that could hold one. Taking submissions is the
+//! aggregator's, recording them the node's. Command line and listening socket are the binary's.
+//!
+//! Formats: `docs/PROTOCOL.md` sections 3, 4 and 5.
+//!
+//! ```text
+//! DIR/master.key   32 random bytes, mode 0600: every other secret is derived from it
+//! DIR/sma.db       cameras (fingerprints as keyed digests only) and the tokens that have passed
+//! DIR/.lock        held while an authority is open
+//! ```
+
+mod authority;
+mod config;
+mod devices;
+mod http;
+mod install;
+mod keys;
+mod provision;
+mod question;
+mod replay;
+mod store;
+mod tables;
+#[cfg(test)]
+mod testing;
+mod validation;
+
+pub use authority::{Sma, SmaError};
+pub use config::{InitOptions, SmaConfig, UrlError};
+pub use install::{init, is_installed};
+pub use provision::ProvisionError;

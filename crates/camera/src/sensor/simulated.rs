@@ -19,6 +19,7 @@ mod photograph;
 mod scene;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use birthmark_core::hash::Digest;
@@ -140,6 +141,11 @@ impl fmt::Debug for DeviceSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DeviceSeed(redacted)")
     }
+}
+
+/// Says early, before anything depends on it, whether a file can serve as the scene.
+pub fn check_photograph(path: &Path) -> Result<(), PhotographError> {
+    photograph::Photograph::open(path).map(drop)
 }
 
 /// The NUC hash of a simulated device: SHA-256("birthmark/nuc/v1" || "simulated-imx477" || seed).

@@ -1,0 +1,140 @@
+//! `birthmark demo`: the whole system on this machine, from one photograph to its proof.
+//!
+//! The way: `folder` makes or resumes the installation, `children` starts authority, node and
+//! aggregator as processes of this same binary, `photograph` takes and registers one picture,
+//! `samples` times further submissions, and this module verifies the written JPEG by its own bytes,
+//! exactly as `birthmark verify` would.
+//!
+//! Not for: production. Callers need no credentials, so everything listens on loopback only.
+
+mod children;
+mod folder;
+mod photograph;
+mod report;
+mod samples;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use birthmark_camera::FrameSize;
+use birthmark_camera::sensor::simulated::Scene;
+use birthmark_service::shutdown;
+
+use crate::serve::block_on;
+use crate::terminal::{complain, note};
+use children::Ports;
+use folder::Folder;
+use report::Report;
+
+/// Flags of `demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A JPEG that the simulated sensor looks at. Without it, a scene of its own.
+    #[arg(value_name = "PHOTO")]
+    photo: Option<PathBuf>,
+    /// End when the photograph is verified; otherwise the services stay until Ctrl-C.
+    #[arg(long)]
+    once: bool,
+    /// Folder of the whole installation. The same folder resumes with the same keys.
+    #[arg(long, default_value = "birthmark-demo", value_name = "DIR")]
+    data: PathBuf,
+    /// Further submissions, without imaging, to time.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    samples: u32,
+    /// Size of the simulated sensor.
+    #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
+    sensor_size: FrameSize,
+    /// Port of the authority; 0 takes any free one.
+    #[arg(long, default_value_t = 8001, value_name = "PORT")]
+    sma_port: u16,
+    /// Port of the aggregator; 0 takes any free one.
+    #[arg(long, default_value_t = 8545, value_name = "PORT")]
+    aggregator_port: u16,
+    /// Port of the node; 0 takes any free one.
+    #[arg(long, default_value_t = 8546, value_name = "PORT")]
+    node_port: u16,
+    /// Port for other validators; 0 takes any free one.
+    #[arg(long, default_value_t = 8547, value_name = "PORT")]
+    p2p_port: u16,
+    /// JSON lines on stdout: `ready`, then `result`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whether the photograph's proof held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verified {
+    Yes,
+    No,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match block_on(demo(args)) {
+        Ok(Verified::Yes) => ExitCode::SUCCESS,
+        Ok(Verified::No) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(args: &Args) -> anyhow::Result<Verified> {
+    let stop = shutdown::on_signal().context("cannot watch for signals")?;
+    let report = if args.json { Report::Program } else { Report::Person };
+    // Bad input is said before anything is made or started.
+    let scene = photograph::scene(args.photo.as_deref())?;
+    let folder = Folder::open(&args.data)?;
+    report.folder(folder.path());
+    let ports = Ports {
+        sma: args.sma_port,
+        aggregator: args.aggregator_port,
+        node: args.node_port,
+        p2p: args.p2p_port,
+    };
+    let mut children = children::start(&folder, ports, &stop).await?;
+    report.ready(&children);
+    let outcome = tokio::select! {
+        outcome = photograph_and_verify(args, &folder, &children, scene, report) => outcome,
+        failed = children.first_to_end() => Err(failed),
+        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    if !args.once && outcome.is_ok() {
+        report.staying(&children);
+        tokio::select! {
+            failed = children.first_to_end() => {
+                children.stop(DRAIN).await;
+                return Err(failed);
+            }
+            () = stop.cancelled() => {}
+        }
+    }
+    if !args.json {
+        note("stopping the services");
+    }
+    children.stop(DRAIN).await;
+    outcome
+}
+
+async fn photograph_and_verify(
+    args: &Args,
+    folder: &Folder,
+    children: &children::Children,
+    scene: Scene,
+    report: Report,
+) -> anyhow::Result<Verified> {
+    let mut camera = photograph::camera(folder, children, scene, args.sensor_size).await?;
+    let taken = photograph::take(&mut camera, report).await?;
+    let trust = crate::verify::read_trust(Some(&folder.network_file()))?;
+    let started = tokio::time::Instant::now();
+    let outcome = crate::verify::check(&taken.jpeg, Some(&taken.proof), None, &trust).await;
+    let verify_time = started.elapsed();
+    let latency = samples::run(&camera, args.samples).await?;
+    report.result(folder, &taken, &outcome, verify_time, latency);
+    camera.close().await;
+    Ok(if outcome.exit_code() == 0 { Verified::Yes } else { Verified::No })
+}
+
+const DRAIN: Duration = Duration::from_secs(20);

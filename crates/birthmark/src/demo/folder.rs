@@ -1,0 +1,109 @@
+//! The demo's folder: made whole or not at all, locked while in use, resumed with the same keys.
+//!
+//! ```text
+//! DIR/network.json  network.policy  demo.json  logs/
+//!     sma/  aggregator/  node-0/  camera/
+//! ```
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use birthmark_core::ids::{AuthorityId, SubmitterName};
+use birthmark_service::clock::SystemClock;
+use birthmark_service::lock::FolderLock;
+use birthmark_service::random::OsRng;
+use birthmark_service::secret_file::{self, FileMode};
+use rand_core::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use crate::network;
+
+/// A folder that is complete and ours alone.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: FolderLock,
+}
+
+/// `demo.json`: what this installation is.
+#[derive(Debug, Serialize, Deserialize)]
+struct DemoFile {
+    version: u32,
+    origin: String,
+    authority_id: AuthorityId,
+}
+
+impl Folder {
+    /// Opens the folder, or makes a new installation in it.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(path).with_context(|| format!("cannot use the folder {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("cannot use the folder {}", path.display()))?;
+        let lock = FolderLock::acquire(&path)?;
+        let demo = match std::fs::read(path.join(DEMO_FILE)) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} in {} is damaged", DEMO_FILE, path.display()))?,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => create(&path)?,
+            Err(cause) => return Err(cause).with_context(|| format!("cannot read {DEMO_FILE} in {}", path.display())),
+        };
+        anyhow::ensure!(demo.version == VERSION, "{} was made by another version of the demo", path.display());
+        std::fs::create_dir_all(path.join("logs")).context("cannot create the folder for logs")?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn network_file(&self) -> PathBuf {
+        self.path.join("network.json")
+    }
+
+    pub(super) fn role(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(super) fn camera_config(&self) -> PathBuf {
+        self.path.join("camera").join("device_config.json")
+    }
+
+    pub(super) fn log(&self, role: &str) -> PathBuf {
+        self.path.join("logs").join(format!("{role}.log"))
+    }
+}
+
+/// Makes everything; `demo.json` comes last, so that where it is, all else is complete.
+fn create(path: &Path) -> anyhow::Result<DemoFile> {
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        // What an interrupted start left behind never ran, so nothing depends on it.
+        let ours = MADE.iter().any(|made| name == *made) || name == ".lock";
+        anyhow::ensure!(ours, "{} holds other files and no {DEMO_FILE}; choose a new or empty folder", path.display());
+    }
+    for made in MADE {
+        let target = path.join(made);
+        let removed = if target.is_dir() { std::fs::remove_dir_all(&target) } else { std::fs::remove_file(&target) };
+        if let Err(cause) = removed && cause.kind() != ErrorKind::NotFound {
+            return Err(cause).with_context(|| format!("cannot clear {}", target.display()));
+        }
+    }
+    let mut random = [0; 8];
+    OsRng.fill_bytes(&mut random);
+    let suffix = birthmark_core::hex::encode(random);
+    let demo = DemoFile {
+        version: VERSION,
+        origin: format!("demo.birthmark.invalid/{suffix}"),
+        authority_id: AuthorityId::new("SIMULATED_MFG_001")?,
+    };
+    network::create(path, &demo.origin, &demo.authority_id, &SubmitterName::new(network::AGGREGATOR)?)?;
+    let options = birthmark_sma::InitOptions { authority_id: demo.authority_id.clone() };
+    birthmark_sma::init(&path.join("sma"), options, &SystemClock)?;
+    let camera = path.join("camera");
+    std::fs::create_dir_all(&camera).with_context(|| format!("cannot create {}", camera.display()))?;
+    secret_file::replace(&path.join(DEMO_FILE), &serde_json::to_vec_pretty(&demo)?, FileMode::Public)?;
+    Ok(demo)
+}
+
+const DEMO_FILE: &str = "demo.json";
+const VERSION: u32 = 1;
+const MADE: [&str; 7] = ["network.json", "network.policy", "sma", "aggregator", network::NODE, "camera", "logs"];

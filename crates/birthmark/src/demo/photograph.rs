@@ -1,0 +1,108 @@
+//! The demo's one photograph: from scene to proof file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use birthmark_camera::FrameSize;
+use birthmark_camera::device::{self, IfProvisioned};
+use birthmark_camera::sensor::simulated::{self, Scene};
+use birthmark_camera::upload::Outcome;
+use birthmark_core::ImageHash;
+use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
+use birthmark_core::ids::{DeviceFamily, DeviceSerial, Height, TxId};
+use birthmark_service::random::OsRng;
+
+use super::children::Children;
+use super::folder::Folder;
+use super::report::Report;
+use crate::camera::{Opening, Session};
+use crate::terminal::Waiting;
+
+/// What was taken and registered.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) jpeg: PathBuf,
+    pub(super) dng: PathBuf,
+    pub(super) proof: PathBuf,
+    pub(super) raw_hash: ImageHash,
+    pub(super) processed_hash: ImageHash,
+    pub(super) tx_id: TxId,
+    pub(super) block_height: Height,
+    pub(super) capture: Duration,
+    pub(super) registration: Duration,
+}
+
+/// The scene, after a first look at the file: what cannot be a photograph is refused before anything starts.
+pub(super) fn scene(photo: Option<&Path>) -> anyhow::Result<Scene> {
+    let Some(photo) = photo else { return Ok(Scene::Procedural) };
+    simulated::check_photograph(photo)?;
+    Ok(Scene::Photograph(photo.to_owned()))
+}
+
+/// The demo's camera, provisioned at the first start; afterwards only its addresses are renewed.
+pub(super) async fn camera(
+    folder: &Folder,
+    children: &Children,
+    scene: Scene,
+    size: FrameSize,
+) -> anyhow::Result<Session> {
+    let config = folder.camera_config();
+    let _waiting = Waiting::new("preparing the camera");
+    let provisioned = if config.exists() {
+        let mut known: DeviceConfig =
+            serde_json::from_slice(&std::fs::read(&config)?).context("device_config.json is damaged")?;
+        known.aggregator_url.clone_from(&children.aggregator);
+        known.manufacturer_cert.validation_endpoint = format!("{}/validate", children.sma);
+        known
+    } else {
+        let seed = device::simulated_seed(&config, &mut OsRng)?;
+        let request = |serial| -> anyhow::Result<ProvisionRequest> {
+            Ok(ProvisionRequest {
+                device_serial: DeviceSerial::new(serial)?,
+                device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
+                nuc_hash: simulated::nuc_hash(&seed).to_string(),
+                min_token_version: 1,
+            })
+        };
+        device::provision(&children.sma, &request(DEVICE)?, None).await?
+    };
+    device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
+    Session::open(Opening { config, data: None, aggregator_url: None, scene, size, frames: 1 }).await
+}
+
+/// Takes the photograph and waits until it is on record.
+pub(super) async fn take(session: &mut Session, report: Report) -> anyhow::Result<Taken> {
+    let steps = report.steps();
+    let (captured, capture) = session.capture(steps).await?;
+    let started = tokio::time::Instant::now();
+    let uploader = session.uploader();
+    let deadline = started + RECORD;
+    let _waiting = Waiting::new("waiting for the registry");
+    let (tx_id, block_height, proof) = loop {
+        match uploader.submit_one(captured.photo, Some(ANSWER), &steps).await? {
+            Outcome::Confirmed { tx_id, block_height, proof } => break (tx_id, block_height, proof),
+            Outcome::Parked { reason } => anyhow::bail!("the photograph was refused: {reason}"),
+            Outcome::Pending if tokio::time::Instant::now() >= deadline => {
+                anyhow::bail!("the photograph is not on record after {} s; see the logs", RECORD.as_secs())
+            }
+            Outcome::Pending => {}
+        }
+    };
+    Ok(Taken {
+        registration: started.elapsed(),
+        jpeg: captured.jpeg,
+        dng: captured.dng,
+        proof,
+        raw_hash: captured.raw_hash,
+        processed_hash: captured.processed_hash,
+        tx_id,
+        block_height,
+        capture,
+    })
+}
+
+const DEVICE: &str = "PI_CAMERA_001";
+const ANSWER: Duration = Duration::from_secs(30);
+/// Generous: a machine under load is slow, not broken.
+const RECORD: Duration = Duration::from_mins(2);

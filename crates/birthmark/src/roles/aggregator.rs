@@ -1,0 +1,111 @@
+//! `birthmark aggregator serve`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use birthmark_aggregator::{Aggregator, AggregatorConfig, SmaConfig};
+use birthmark_core::ids::{AuthorityId, SubmitterName};
+use birthmark_service::client::BearerToken;
+use birthmark_service::clock::SystemClock;
+use birthmark_service::secret_file;
+use clap::{Args, Subcommand};
+
+use super::read_network;
+use crate::serve::{ServeArgs, block_on};
+
+/// The aggregator.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take submissions, have them validated, see them registered.
+    Serve(Box<AggregatorServeArgs>),
+}
+
+/// Flags of `aggregator serve`.
+#[derive(Debug, Args)]
+pub(crate) struct AggregatorServeArgs {
+    /// Folder with signing.key; aggregator.db is kept there too.
+    #[arg(long, default_value = "/var/lib/birthmark/aggregator", value_name = "DIR")]
+    data: PathBuf,
+    /// The network file.
+    #[arg(long, default_value = "/etc/birthmark/network.json", value_name = "FILE")]
+    network: PathBuf,
+    /// This aggregator's name among the network's submitters.
+    #[arg(long, env = "AGGREGATOR_NODE_ID", default_value = "aggregator_node_001", value_name = "NAME")]
+    submitter: SubmitterName,
+    /// The authority that tokens are validated by.
+    #[arg(long, default_value = "SIMULATED_MFG_001", value_name = "NAME")]
+    authority_id: AuthorityId,
+    /// Where that authority is.
+    #[arg(long, env = "SMA_URL", value_name = "URL")]
+    sma_url: Option<String>,
+    /// The same by the authority's validation address; only its origin is used.
+    #[arg(long, env = "SMA_VALIDATION_ENDPOINT", value_name = "URL", hide = true)]
+    sma_validation_endpoint: Option<String>,
+    /// File that holds the bearer token for the authority.
+    #[arg(long, value_name = "FILE")]
+    sma_token: Option<PathBuf>,
+    /// Where the registry node is.
+    #[arg(long, env = "BLOCKCHAIN_URL", value_name = "URL")]
+    node_url: Option<String>,
+    /// The same by the node's submission address; only its origin is used.
+    #[arg(long, env = "BLOCKCHAIN_ENDPOINT", value_name = "URL", hide = true)]
+    blockchain_endpoint: Option<String>,
+    /// Validated submissions that are released together, shuffled.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    mix_min: usize,
+    /// Seconds after which fewer are released; 0 releases at once.
+    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    mix_delay: u64,
+    /// Refused if it names PostgreSQL: this version keeps submissions in SQLite.
+    #[arg(long, env = "DATABASE_URL", hide = true)]
+    database_url: Option<String>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => block_on(serve(*args)),
+    }
+}
+
+async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
+    if args.database_url.is_some() {
+        anyhow::bail!("DATABASE_URL is set, but this version keeps submissions in SQLite only; unset it");
+    }
+    let listening = args.serve.bind(8545).await?;
+    let (network, network_file) = read_network(&args.network)?;
+    let sma_url = origin(args.sma_url, args.sma_validation_endpoint, "http://localhost:8001")?;
+    let node_url = origin(args.node_url, args.blockchain_endpoint, "http://localhost:8546")?;
+    let bearer = args.sma_token.map(|file| secret_file::read(&file, MAX_TOKEN)).transpose()?;
+    let bearer = bearer
+        .map(|token| std::str::from_utf8(&token).map(|token| BearerToken::new(token.trim())))
+        .transpose()
+        .context("the authority's token is not text")?;
+    let sma = SmaConfig { authority: args.authority_id, url: sma_url, bearer };
+    let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_url);
+    config.mix_min = args.mix_min;
+    config.mix_delay = Duration::from_secs(args.mix_delay);
+    let aggregator =
+        tokio::task::spawn_blocking(move || Aggregator::open(config, Arc::new(SystemClock))).await??;
+    aggregator.run(&listening.tasks);
+    let served = listening.serve("aggregator", aggregator.router()).await;
+    aggregator.close().await;
+    served
+}
+
+/// The address itself, or the origin of the seed's full endpoint.
+fn origin(url: Option<String>, endpoint: Option<String>, default: &str) -> anyhow::Result<String> {
+    let Some(endpoint) = endpoint.filter(|_| url.is_none()) else {
+        return Ok(url.unwrap_or_else(|| default.to_owned()));
+    };
+    let uri: axum::http::Uri = endpoint.parse().context("an endpoint in the settings is no URL")?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => Ok(format!("{scheme}://{authority}")),
+        _ => anyhow::bail!("an endpoint in the settings is no http or https URL"),
+    }
+}
+
+const MAX_TOKEN: usize = 1024;

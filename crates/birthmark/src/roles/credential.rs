@@ -1,0 +1,26 @@
+//! `birthmark credential`: a bearer token for a caller of one of the servers.
+
+use std::path::PathBuf;
+
+use crate::terminal;
+
+/// Flags of `credential`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The server's credentials file; made with mode 0600 if missing.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Who the token is for.
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What its holder may do: `aggregator` or `admin` at an authority, `submitter` at a node.
+    #[arg(long, value_name = "ROLE")]
+    role: String,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let token = birthmark_service::auth::issue_token(&args.file, &args.name, &args.role)?;
+    terminal::note("this token is shown once; the file keeps only its hash");
+    terminal::say(&*token);
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! `birthmark verify`: is this file the one that a camera registered?
+//!
+//! The way of a question: `hashes` hashes the file here, `source` finds a proof beside the file or asks
+//! a server for one, `birthmark_core::verify` judges it by the policy, `report` says it in plain words.
+//!
+//! No server is believed: what it sends is checked like any file. The policy comes from the verifier's
+//! own disk. Exit codes: `docs/PROTOCOL.md` section 10.
+
+mod hashes;
+mod report;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use birthmark_core::network::{Trust, parse_policy_or_network};
+use birthmark_core::proof::ProofBundle;
+use birthmark_core::verify::{Verdict, VerifyError, verify};
+use birthmark_service::client::{ClientError, HttpClient};
+
+use crate::serve::block_on;
+use crate::terminal::{Waiting, complain};
+
+pub(crate) use report::Outcome;
+
+/// Flags of `verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Photographs: JPEG, the DNG beside it, or any registered file.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// An aggregator or a node to ask where there is no proof file.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The proof. The default is FILE.tlog-proof, if there is one.
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+    /// Whom to trust: network.json or a C2SP policy file. The default is ~/.config/birthmark/network.json.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// One JSON object a file.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a file could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unchecked {
+    /// The file, or a file needed to judge it, cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// A folder or device.
+    #[error("{} is not a file", .0.display())]
+    NotAFile(PathBuf),
+    /// Nothing in it.
+    #[error("{} is empty", .0.display())]
+    Empty(PathBuf),
+    /// A proof or policy beyond every sensible size.
+    #[error("{} is too large to be what it should be", .0.display())]
+    TooLarge(PathBuf),
+    /// The policy is refused.
+    #[error("the policy {} is refused: {cause}", path.display())]
+    Policy {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        cause: birthmark_core::network::TrustFileError,
+    },
+    /// No policy was given and the default is not there.
+    #[error("no policy: give --policy, or put network.json into ~/.config/birthmark")]
+    NoPolicy,
+    /// Neither a proof nor a server.
+    #[error("no proof: there is no {}, so give --proof or --url", .0.display())]
+    NoProof(PathBuf),
+    /// The address is unusable.
+    #[error("the server's address is refused: {0}")]
+    Address(String),
+    /// The server claims a record that it does not prove.
+    #[error("the server says that there is a record, but gives no proof of it")]
+    ProofWithheld,
+    /// The server cannot be reached or does not answer as it should.
+    #[error("the server cannot tell: {0}")]
+    Server(#[from] ClientError),
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let checked = block_on(async { Ok(check_all(args).await) });
+    let outcomes = match checked {
+        Ok(Ok(outcomes)) => outcomes,
+        Ok(Err(unchecked)) => {
+            report::unusable(&unchecked, args.json);
+            return ExitCode::from(UNCHECKED);
+        }
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(UNCHECKED);
+        }
+    };
+    // 2 beats 3 beats 1 beats 0.
+    let worst = outcomes.iter().map(Outcome::exit_code).max_by_key(|code| match code {
+        2 => 3,
+        3 => 2,
+        other => *other,
+    });
+    ExitCode::from(worst.unwrap_or(UNCHECKED))
+}
+
+async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
+    let trust = read_trust(args.policy.as_deref())?;
+    let server = args.url.as_deref().map(source::server).transpose()?;
+    let mut outcomes = Vec::with_capacity(args.files.len());
+    for file in &args.files {
+        let outcome = check(file, args.proof.as_deref(), server.as_ref(), &trust).await;
+        report::print(file, &outcome, args.json);
+        outcomes.push(outcome);
+    }
+    Ok(outcomes)
+}
+
+/// Judges one file. `demo` asks the same way.
+pub(crate) async fn check(
+    file: &Path,
+    proof: Option<&Path>,
+    server: Option<&HttpClient>,
+    trust: &Trust,
+) -> Outcome {
+    match judge(file, proof, server, trust).await {
+        Ok(outcome) => outcome,
+        Err(unchecked) => Outcome::Unchecked(unchecked),
+    }
+}
+
+async fn judge(
+    file: &Path,
+    proof: Option<&Path>,
+    server: Option<&HttpClient>,
+    trust: &Trust,
+) -> Result<Outcome, Unchecked> {
+    let waiting = Waiting::new(format!("checking {}", file.display()));
+    let path = file.to_owned();
+    let candidates = tokio::task::spawn_blocking(move || hashes::candidates(&path))
+        .await
+        .map_err(|cause| Unchecked::Unreadable { path: file.to_owned(), cause: cause.into() })??;
+    let proofs = source::find(file, &candidates, proof, server).await?;
+    drop(waiting);
+    let text = match proofs {
+        source::Found::Proof(text) => text,
+        source::Found::NoRecord { as_of } => return Ok(Outcome::NoRecord { candidates, as_of }),
+    };
+    let judged = ProofBundle::parse(&text).map_err(VerifyError::from).and_then(|proof| {
+        let verdict = verify(&candidates, &proof, trust)?;
+        Ok((proof, verdict))
+    });
+    Ok(match judged {
+        Ok((_, Verdict::Match(finding))) => Outcome::Found(finding),
+        Ok((_, Verdict::OtherFile { tx_id })) => Outcome::OtherFile { tx_id },
+        Err(cause) => Outcome::BadProof(cause),
+    })
+}
+
+/// Reads whom to trust.
+pub(crate) fn read_trust(policy: Option<&Path>) -> Result<Trust, Unchecked> {
+    let path = match policy {
+        Some(path) => path.to_owned(),
+        None => default_policy().filter(|path| path.exists()).ok_or(Unchecked::NoPolicy)?,
+    };
+    let bytes = hashes::read_bounded(&path, MAX_POLICY)?;
+    parse_policy_or_network(&bytes).map_err(|cause| Unchecked::Policy { path, cause })
+}
+
+fn default_policy() -> Option<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let config = config.or_else(|| std::env::home_dir().map(|home| home.join(".config")))?;
+    Some(config.join("birthmark").join("network.json"))
+}
+
+const UNCHECKED: u8 = 3;
+const MAX_POLICY: u64 = 1024 * 1024;

@@ -1,0 +1,205 @@
+//! What came out, in plain words or JSON: what is proven, and what is not.
+
+use std::path::Path;
+
+use birthmark_core::api::verify::AsOf;
+use birthmark_core::batch::Assurance;
+use birthmark_core::body::Kind;
+use birthmark_core::ids::TxId;
+use birthmark_core::time::UnixSeconds;
+use birthmark_core::verify::{Candidate, Finding, VerifyError};
+use serde_json::{Value, json};
+
+use super::Unchecked;
+use crate::terminal::{note, say};
+
+/// What came out for one file.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The file is in the proven record.
+    Found(Box<Finding>),
+    /// A server says that it has no record.
+    NoRecord {
+        /// What was asked for.
+        candidates: Vec<Candidate>,
+        /// Of which state of the log.
+        as_of: Option<AsOf>,
+    },
+    /// The proof holds for another file.
+    OtherFile {
+        /// The record that it proves.
+        tx_id: TxId,
+    },
+    /// The proof does not hold.
+    BadProof(VerifyError),
+    /// Nothing could be said.
+    Unchecked(Unchecked),
+}
+
+impl Outcome {
+    /// 0 proven, 1 no record or asserted only, 2 a proof that does not hold, 3 could not be checked.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Found(finding) if finding.is_vouched_for() => 0,
+            Self::Found(_) | Self::NoRecord { .. } | Self::OtherFile { .. } => 1,
+            Self::BadProof(_) => 2,
+            Self::Unchecked(_) => 3,
+        }
+    }
+
+    /// How much the proven record is worth.
+    pub(crate) fn assurance(&self) -> Option<Assurance> {
+        match self {
+            Self::Found(finding) => Some(finding.record.assurance),
+            Self::NoRecord { .. } | Self::OtherFile { .. } | Self::BadProof(_) | Self::Unchecked(_) => None,
+        }
+    }
+
+    /// Says it in plain words.
+    pub(crate) fn print(&self, file: &Path) {
+        in_words(file, self);
+    }
+
+    /// Stable name for JSON.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Found(finding) => match finding.record.assurance {
+                Assurance::Asserted => "asserted",
+                Assurance::Attested | Assurance::Endorsed => "proven",
+            },
+            Self::NoRecord { .. } => "no_record",
+            Self::OtherFile { .. } => "other_file",
+            Self::BadProof(_) => "bad_proof",
+            Self::Unchecked(_) => "unchecked",
+        }
+    }
+}
+
+pub(super) fn print(file: &Path, outcome: &Outcome, as_json: bool) {
+    if as_json {
+        say(to_json(file, outcome));
+    } else {
+        in_words(file, outcome);
+    }
+}
+
+/// Wrong usage, before any file was looked at.
+pub(super) fn unusable(unchecked: &Unchecked, as_json: bool) {
+    if as_json {
+        say(json!({"result": "unchecked", "verified": false, "exit_code": 3, "error": unchecked.to_string()}));
+    } else {
+        note(format_args!("error: {unchecked}"));
+    }
+}
+
+fn in_words(file: &Path, outcome: &Outcome) {
+    let file = file.display();
+    match outcome {
+        Outcome::Found(finding) if finding.is_vouched_for() => {
+            say(format_args!("✓ {file}: proven"));
+            proven(finding);
+        }
+        Outcome::Found(finding) => {
+            say(format_args!("✗ {file}: registered, but nobody vouches for it"));
+            proven(finding);
+        }
+        Outcome::NoRecord { candidates, as_of } => {
+            say(format_args!("✗ {file}: no record"));
+            for candidate in candidates {
+                say(format_args!("  The server knows nothing of {}.", candidate.hash));
+            }
+            if let Some(as_of) = as_of {
+                say(format_args!("  It says so of {} records, {}.", as_of.size, time(as_of.time)));
+            }
+            say("  Not proven: that there is no record. This is the server's word.");
+        }
+        Outcome::OtherFile { tx_id } => {
+            say(format_args!("✗ {file}: this is not the file that was registered"));
+            say(format_args!("  The proof holds, but for another file (record {tx_id}): one of the two was changed."));
+        }
+        Outcome::BadProof(cause) => {
+            say(format_args!("✗ {file}: the proof does not hold"));
+            say(format_args!("  {cause}."));
+        }
+        Outcome::Unchecked(cause) => {
+            say(format_args!("? {file}: could not be checked"));
+            say(format_args!("  {cause}."));
+        }
+    }
+}
+
+fn proven(finding: &Finding) {
+    let what = match finding.entry.kind {
+        Kind::File => "exactly these bytes",
+        Kind::ImageData => "this picture (the file's metadata differs from the registered file's)",
+    };
+    say(format_args!(
+        "  Proven: {what} were registered {} as record {} ({}).",
+        time(finding.recorded_at),
+        finding.tx_id,
+        finding.entry.level.display().to_lowercase(),
+    ));
+    let authority = finding.authority.as_deref().unwrap_or("an authority that the policy does not name");
+    let submitter = finding.submitter.as_deref().unwrap_or("a submitter that the policy does not name");
+    say(match finding.record.assurance {
+        Assurance::Asserted => format!("  Claimed by {submitter}; no authority vouches for it."),
+        Assurance::Attested => format!("  {submitter} says that {authority} recognised the camera's sensor."),
+        Assurance::Endorsed => {
+            format!("  {authority} vouches for it; its signature was checked by the validators only.")
+        }
+    });
+    say(format_args!(
+        "  Cosigned by {} of the policy's validators{}: {}.",
+        finding.cosigners.len(),
+        finding.checkpoint_time.map(|at| format!(" {}", time(at))).unwrap_or_default(),
+        finding.cosigners.join(", "),
+    ));
+    say("  Not proven: that the scene was real, who took it, where, or when before it was registered.");
+    if authority.contains("SIMULATED") {
+        say("  The authority calls itself simulated: this shows the system working, not a real camera.");
+    }
+}
+
+fn to_json(file: &Path, outcome: &Outcome) -> Value {
+    let mut out = json!({
+        "file": file.to_string_lossy(),
+        "result": outcome.name(),
+        "verified": outcome.exit_code() == 0,
+        "exit_code": outcome.exit_code(),
+    });
+    let details = match outcome {
+        Outcome::Found(finding) => json!({
+            "match": match finding.entry.kind { Kind::File => "file", Kind::ImageData => "image_data" },
+            "image_hash": finding.entry.hash,
+            "modification_level": finding.entry.level as u8,
+            "parent_image_hash": finding.parent,
+            "timestamp": finding.recorded_at,
+            "tx_id": finding.tx_id,
+            "assurance": finding.record.assurance,
+            "authority_id": finding.authority,
+            "aggregator": finding.submitter,
+            "checkpoint_size": finding.checkpoint_size,
+            "checkpoint_time": finding.checkpoint_time,
+            "cosigners": finding.cosigners,
+        }),
+        Outcome::NoRecord { candidates, as_of } => json!({
+            "image_hashes": candidates.iter().map(|candidate| candidate.hash).collect::<Vec<_>>(),
+            "as_of": as_of,
+        }),
+        Outcome::OtherFile { tx_id } => json!({"tx_id": tx_id}),
+        Outcome::BadProof(cause) => json!({"error": cause.to_string()}),
+        Outcome::Unchecked(cause) => json!({"error": cause.to_string()}),
+    };
+    if let (Value::Object(out), Value::Object(details)) = (&mut out, details) {
+        out.extend(details);
+    }
+    out
+}
+
+/// `on 2026-11-23 at 07:55 UTC`: minutes are all that the registry keeps.
+fn time(at: UnixSeconds) -> String {
+    i64::try_from(at.0)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(|| format!("at {} s", at.0), |at| at.strftime("on %Y-%m-%d at %H:%M UTC").to_string())
+}

@@ -1,0 +1,59 @@
+//! Where a proof comes from: the file named, the file beside the photograph, or a server.
+
+use std::path::{Path, PathBuf};
+
+use birthmark_core::api::verify::{AsOf, VerifyAnswer};
+use birthmark_core::verify::Candidate;
+use birthmark_service::client::{ClientOptions, HttpClient};
+
+use super::Unchecked;
+use super::hashes::read_bounded;
+
+/// What was found.
+pub(super) enum Found {
+    /// A proof, not looked into yet.
+    Proof(String),
+    /// A server says that it has no record. Nothing proves that.
+    NoRecord {
+        /// Which state of the log it says so of.
+        as_of: Option<AsOf>,
+    },
+}
+
+/// A client for the server to ask.
+pub(super) fn server(url: &str) -> Result<HttpClient, Unchecked> {
+    HttpClient::new(url, &ClientOptions::default()).map_err(|cause| Unchecked::Address(cause.to_string()))
+}
+
+pub(super) async fn find(
+    file: &Path,
+    candidates: &[Candidate],
+    proof: Option<&Path>,
+    server: Option<&HttpClient>,
+) -> Result<Found, Unchecked> {
+    let beside = beside(file);
+    if let Some(path) = proof.or(Some(beside.as_path()).filter(|path| path.exists())) {
+        let bytes = read_bounded(path, MAX_PROOF)?;
+        // Text that is not UTF-8 is a proof that does not hold, not one that cannot be read.
+        return Ok(Found::Proof(String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    let server = server.ok_or(Unchecked::NoProof(beside))?;
+    let mut as_of = None;
+    for candidate in candidates {
+        let path = format!("/api/v1/verify/{}", candidate.hash);
+        let answer = server.get_json::<VerifyAnswer>(&path).await?.body;
+        if let Some(record) = answer.record {
+            return record.proof.map(Found::Proof).ok_or(Unchecked::ProofWithheld);
+        }
+        as_of = as_of.or(answer.as_of);
+    }
+    Ok(Found::NoRecord { as_of })
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".tlog-proof");
+    name.into()
+}
+
+const MAX_PROOF: u64 = 256 * 1024;

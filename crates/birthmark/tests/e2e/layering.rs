@@ -1,0 +1,72 @@
+//! The crates depend on each other as the table in `ARCHITECTURE.md` says, and in no other way.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+type Layers = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Rows of the table under the heading `Layering`: `| crate | may depend on |`.
+fn promised() -> Layers {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let section = text.split("## Layering").nth(1).expect("a heading `Layering`");
+    let section = section.split("\n## ").next().unwrap();
+    let full_name = |name: &str| match name.trim().trim_matches('`') {
+        "birthmark" => "birthmark".to_owned(),
+        name if name.starts_with("birthmark-") => name.to_owned(),
+        name => format!("birthmark-{name}"),
+    };
+    section
+        .lines()
+        .filter(|line| line.starts_with('|') && line.contains('`'))
+        .map(|line| {
+            let cells: Vec<_> = line.trim_matches('|').split('|').collect();
+            let allowed = cells[1].split(',').filter(|cell| cell.contains('`')).map(full_name).collect();
+            (full_name(cells[0]), allowed)
+        })
+        .collect()
+}
+
+fn direct_dependencies(of: &str) -> BTreeSet<String> {
+    let arguments = ["tree", "--offline", "-p", of, "--edges", "normal", "--depth", "1", "--prefix", "none", "--format", "{p}"];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout).unwrap();
+    let names = names.lines().skip(1).filter_map(|line| line.split(' ').next());
+    names.filter(|name| *name == "birthmark" || name.starts_with("birthmark-")).map(str::to_owned).collect()
+}
+
+#[test]
+fn crates_depend_on_each_other_only_as_the_architecture_says() {
+    let promised = promised();
+    let crates: BTreeSet<_> = std::fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| match entry.unwrap().file_name().to_str().unwrap() {
+            "birthmark" => "birthmark".to_owned(),
+            name => format!("birthmark-{name}"),
+        })
+        .collect();
+    assert_eq!(promised.keys().cloned().collect::<BTreeSet<_>>(), crates, "the table names every crate");
+    for (name, allowed) in &promised {
+        assert_eq!(&direct_dependencies(name), allowed, "dependencies of {name}");
+    }
+}
+
+#[test]
+fn core_and_camera_stay_free_of_servers_and_consensus() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "-p", "birthmark-core", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("sha2"), "{}", String::from_utf8_lossy(&output.stderr));
+    for banned in ["tokio ", "axum ", "rusqlite ", "getrandom ", "reqwest ", "commonware-"] {
+        assert!(!tree.lines().any(|line| line.starts_with(banned)), "core reaches {banned}");
+    }
+}

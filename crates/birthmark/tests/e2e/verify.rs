@@ -1,0 +1,107 @@
+//! `birthmark verify` as a person or a script uses it: what it says and how it exits.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::installation::{Demo, json_lines, run, stderr};
+
+struct Registered {
+    demo: Demo,
+    result: Value,
+    _folder: tempfile::TempDir,
+}
+
+fn registered() -> Registered {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(&folder.path().join("demo"), &[]);
+    let result = demo.result();
+    Registered { demo, result, _folder: folder }
+}
+
+impl Registered {
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(self.result[name].as_str().unwrap())
+    }
+}
+
+/// Exit code and result name of `verify FILE --policy POLICY …`.
+fn verify(file: &Path, policy: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let arguments = ["verify", file.to_str().unwrap(), "--policy", policy.to_str().unwrap(), "--json"];
+    let output = run(&[arguments.as_slice(), more].concat());
+    let line = json_lines(&output).pop().unwrap_or_else(|| panic!("{}", stderr(&output)));
+    (output.status.code(), line["result"].as_str().unwrap().to_owned())
+}
+
+fn copy(file: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+    let mut bytes = std::fs::read(file).unwrap();
+    change(&mut bytes);
+    let copy = file.with_file_name(name);
+    std::fs::write(&copy, bytes).unwrap();
+    copy
+}
+
+#[test]
+fn exit_codes_tell_proven_from_changed_from_forged_from_unknown() {
+    let registered = registered();
+    let (jpeg, proof, policy) = (registered.path("jpeg"), registered.path("proof"), registered.path("policy"));
+    let with_proof = ["--proof", proof.to_str().unwrap()];
+    let expect = |file: &Path, more: &[&str], code, name: &str| {
+        assert_eq!(verify(file, &policy, more), (Some(code), name.to_owned()), "{}", file.display());
+    };
+    expect(&jpeg, &with_proof, 0, "proven");
+    expect(&jpeg, &[], 0, "proven");
+
+    let length = std::fs::metadata(&jpeg).unwrap().len();
+    let middle = usize::try_from(length / 2).unwrap();
+    let changed = copy(&jpeg, "changed.jpg", |bytes| bytes[middle] ^= 1);
+    expect(&changed, &with_proof, 1, "other_file");
+
+    for at in [0, 40, 200, std::fs::read(&proof).unwrap().len() - 10] {
+        let forged = copy(&proof, "forged.tlog-proof", |bytes| bytes[at] ^= 1);
+        expect(&jpeg, &["--proof", forged.to_str().unwrap()], 2, "bad_proof");
+    }
+
+    let missing = jpeg.with_file_name("missing.jpg");
+    expect(&missing, &with_proof, 3, "unchecked");
+    expect(jpeg.parent().unwrap(), &with_proof, 3, "unchecked");
+    expect(&jpeg, &["--proof", "/nonexistent"], 3, "unchecked");
+    let unknown = copy(&jpeg, "unknown.jpg", |bytes| bytes.truncate(middle));
+    expect(&unknown, &[], 3, "unchecked");
+    let node = registered.demo.ready["node"].as_str().unwrap();
+    expect(&unknown, &["--url", node], 1, "no_record");
+    expect(&unknown, &["--url", "http://127.0.0.1:1"], 3, "unchecked");
+    let jpeg_alone = copy(&jpeg, "alone.jpg", |_| {});
+    expect(&jpeg_alone, &["--url", node], 0, "proven");
+
+    let other_policy = tempfile::tempdir().unwrap();
+    let made = run(&["network", "init", "--out", other_policy.path().to_str().unwrap(), "--origin", "other.example"]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let foreign = other_policy.path().join("network.json");
+    assert_eq!(verify(&jpeg, &foreign, &[]), (Some(2), "bad_proof".to_owned()));
+}
+
+#[test]
+fn a_photograph_whose_metadata_was_stripped_is_still_proven() {
+    let registered = registered();
+    let stripped = copy(&registered.path("jpeg"), "stripped.jpg", |bytes| {
+        let length = usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
+        assert_eq!(bytes[2..4], [0xff, 0xe1], "EXIF comes first");
+        bytes.drain(2..4 + length);
+    });
+    let arguments = ["verify", stripped.to_str().unwrap(), "--policy"];
+    let more = ["--json", "--proof"];
+    let (policy, proof) = (registered.path("policy"), registered.path("proof"));
+    let output =
+        run(&[&arguments[..], &[policy.to_str().unwrap()], &more, &[proof.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(json_lines(&output)[0]["match"], "image_data");
+}
+
+#[test]
+fn wrong_usage_is_could_not_be_checked() {
+    for arguments in [&["verify"][..], &["verify", "--no-such-flag", "x"], &["verify", "x"]] {
+        assert_eq!(run(arguments).status.code(), Some(3), "{arguments:?}");
+    }
+    assert_eq!(run(&["verify", "--help"]).status.code(), Some(0));
+}

@@ -1,0 +1,90 @@
+//! What an authority is told at its start.
+//!
+//! For: the options of `sma init` and `sma serve`, and the addresses that go into a camera's
+//! configuration. Not for: reading flags, environment or files (the binary), or secrets (`keys`).
+
+use axum::http::Uri;
+use birthmark_core::ids::AuthorityId;
+
+/// What `init` needs to know.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// The authority's name in the network file. It stays with the installation.
+    pub authority_id: AuthorityId,
+}
+
+/// How an authority is run.
+#[derive(Clone, Debug)]
+pub struct SmaConfig {
+    /// If given, it must be the installation's own.
+    pub authority_id: Option<AuthorityId>,
+    /// Where provisioned cameras submit: `https://aggregator.example`.
+    pub aggregator_url: String,
+    /// Where this authority is reached: `https://sma.example`. Cameras are told this plus `/validate`.
+    pub public_url: String,
+    /// Handed to each camera as `network`: the network file, or its URL and SHA-256.
+    pub network: Option<serde_json::Value>,
+    /// False refuses every version 1 token.
+    pub accept_version_1: bool,
+}
+
+/// Why an address of the configuration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Cameras would not know what to do with it.
+    #[error("{0} must be an http or https URL without query")]
+    NotHttp(&'static str),
+    /// A camera reads it into a bounded buffer.
+    #[error("{0} must have at most {MAX_URL} characters")]
+    TooLong(&'static str),
+}
+
+/// The addresses that a camera is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoints {
+    pub(crate) aggregator: String,
+    pub(crate) validation: String,
+}
+
+impl Endpoints {
+    pub(crate) fn parse(config: &SmaConfig) -> Result<Self, UrlError> {
+        let public = http_url("public_url", &config.public_url)?;
+        Ok(Self {
+            aggregator: http_url("aggregator_url", &config.aggregator_url)?.to_owned(),
+            validation: format!("{public}/validate"),
+        })
+    }
+}
+
+/// The URL without trailing slashes.
+fn http_url<'a>(what: &'static str, text: &'a str) -> Result<&'a str, UrlError> {
+    if text.len() > MAX_URL {
+        return Err(UrlError::TooLong(what));
+    }
+    let uri: Uri = text.parse().map_err(|_| UrlError::NotHttp(what))?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    // A fragment is not part of `Uri`; it would swallow the path appended to it.
+    if !is_http || uri.host().is_none_or(str::is_empty) || uri.query().is_some() || text.contains('#') {
+        return Err(UrlError::NotHttp(what));
+    }
+    Ok(text.trim_end_matches('/'))
+}
+
+const MAX_URL: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_urls_that_a_path_can_be_appended_to_are_taken() {
+        assert_eq!(http_url("x", "http://127.0.0.1:8545"), Ok("http://127.0.0.1:8545"));
+        assert_eq!(http_url("x", "https://sma.example/a/"), Ok("https://sma.example/a"));
+        for bad in
+            ["", "sma.example", "/validate", "ftp://sma.example", "http://", "http://a?b=c", "http://a#b", "http://a b"]
+        {
+            assert_eq!(http_url("x", bad), Err(UrlError::NotHttp("x")), "{bad}");
+        }
+        assert_eq!(http_url("x", &format!("http://{}", "a".repeat(MAX_URL))), Err(UrlError::TooLong("x")));
+    }
+}

@@ -1,0 +1,180 @@
+//! `POST /api/v1/devices/provision`: a camera gets its secrets.
+//!
+//! Request and answer: `docs/PROTOCOL.md` section 4.
+//! ```text
+//! {"device_serial": "…", "device_family": "…", "nuc_hash": "<64 hex>", "min_token_version": 1 | 2}
+//! 201 device_config.json, handed out once
+//! 409 duplicate_serial, duplicate_nuc_hash
+//! 422 malformed_nuc_hash, unknown_token_version, wrong_field
+//! ```
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use birthmark_core::api::provision::ProvisionRequest;
+use birthmark_service::auth::Caller;
+use birthmark_service::extract::StrictJson;
+use birthmark_service::problem::Problem;
+
+use super::{ADMIN, store_problem};
+use crate::authority::Sma;
+use crate::provision::ProvisionError;
+
+const MAX_BODY: usize = 4 * 1024;
+
+pub(super) async fn handle(
+    State(sma): State<Sma>,
+    caller: Caller,
+    StrictJson(request): StrictJson<ProvisionRequest, MAX_BODY>,
+) -> Result<Response, Problem> {
+    caller.require(&[ADMIN])?;
+    let config = sma.provision(request).await.map_err(|error| problem(&error))?;
+    let secret = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((StatusCode::CREATED, secret, Json(config)).into_response())
+}
+
+fn problem(error: &ProvisionError) -> Problem {
+    match error {
+        ProvisionError::NucHash(cause) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_nuc_hash", "nuc_hash is not 64 hex digits")
+                .with_detail(cause.to_string())
+        }
+        ProvisionError::TokenVersion => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unknown_token_version",
+            "min_token_version is neither 1 nor 2",
+        ),
+        ProvisionError::DuplicateSerial => {
+            Problem::new(StatusCode::CONFLICT, "duplicate_serial", "a camera of this serial exists")
+        }
+        ProvisionError::DuplicateNucHash => {
+            Problem::new(StatusCode::CONFLICT, "duplicate_nuc_hash", "a camera of another serial has this sensor")
+        }
+        ProvisionError::Store(error) => store_problem(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use crate::testing::{self, Authority};
+
+    const PATH: &str = "/api/v1/devices/provision";
+
+    fn request(serial: &str, nuc: u8) -> Value {
+        json!({"device_serial": serial, "device_family": "Raspberry Pi HQ Camera", "nuc_hash": testing::nuc_hex(nuc)})
+    }
+
+    fn keys(object: &Value) -> BTreeSet<&str> {
+        object.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    const WITHOUT_NETWORK: [&str; 6] =
+        ["device_serial", "table_id", "encryption_key", "aggregator_url", "manufacturer_cert", "tables"];
+
+    #[tokio::test]
+    async fn answer_is_the_seeds_five_fields_and_three_distinct_tables() {
+        let authority = Authority::new();
+        let (status, body) = authority.post(PATH, &request("PI_CAMERA_001", 1)).await;
+        assert_eq!(status, 201, "{body}");
+        assert_eq!(keys(&body), BTreeSet::from(WITHOUT_NETWORK));
+        assert_eq!(body["device_serial"], "PI_CAMERA_001");
+        assert_eq!(body["aggregator_url"], "http://127.0.0.1:8545");
+        assert_eq!(
+            body["manufacturer_cert"],
+            json!({"authority_id": "SIMULATED_MFG_001", "validation_endpoint": "http://127.0.0.1:8001/validate"})
+        );
+        let tables = body["tables"].as_array().unwrap();
+        let ids: BTreeSet<u64> = tables.iter().map(|table| table["table_id"].as_u64().unwrap()).collect();
+        assert_eq!((tables.len(), ids.len()), (3, 3));
+        assert_eq!(tables[0], json!({"table_id": body["table_id"], "encryption_key": body["encryption_key"]}));
+        let key = birthmark_core::base64::decode_array::<32>(body["encryption_key"].as_str().unwrap());
+        assert_ne!(key.unwrap(), [0; 32]);
+    }
+
+    #[tokio::test]
+    async fn network_is_handed_out_where_it_is_configured() {
+        let network = json!({"url": "http://127.0.0.1:8546/network.json", "sha256": "00"});
+        let authority = Authority::configured(crate::SmaConfig { network: Some(network.clone()), ..testing::config() });
+        let (_, body) = authority.post(PATH, &request("PI_CAMERA_001", 1)).await;
+        assert_eq!(body["network"], network);
+        let with_network: BTreeSet<_> = WITHOUT_NETWORK.into_iter().chain(["network"]).collect();
+        assert_eq!(keys(&body), with_network);
+    }
+
+    #[tokio::test]
+    async fn configuration_must_not_be_cached() {
+        let authority = Authority::new();
+        let response = authority.respond(None, PATH, request("PI_CAMERA_001", 1).to_string().into()).await;
+        assert_eq!(response.headers()["cache-control"], "no-store");
+    }
+
+    #[tokio::test]
+    async fn duplicates_are_refused_and_change_nothing() {
+        let authority = Authority::new();
+        let first = authority.camera(1).await;
+        for (serial, nuc, code) in [
+            (testing::serial(1), 2, "duplicate_serial"),
+            (testing::serial(1), 1, "duplicate_serial"),
+            (testing::serial(2), 1, "duplicate_nuc_hash"),
+        ] {
+            let (status, body) = authority.post(PATH, &request(&serial, nuc)).await;
+            assert_eq!((status, body["code"].as_str()), (409, Some(code)));
+        }
+        assert_eq!(authority.verdict(&first.question()).await, "token_valid");
+        assert_eq!(authority.post(PATH, &request(&testing::serial(2), 2)).await.0, 201);
+    }
+
+    #[tokio::test]
+    async fn wrong_fields_are_refused_without_their_content() {
+        let authority = Authority::new();
+        for (field, value, code) in [
+            ("nuc_hash", json!("zz".repeat(32)), "malformed_nuc_hash"),
+            ("nuc_hash", json!("ab".repeat(31)), "malformed_nuc_hash"),
+            ("nuc_hash", json!(""), "malformed_nuc_hash"),
+            ("nuc_hash", json!("٣".repeat(32)), "malformed_nuc_hash"),
+            ("nuc_hash", json!(12), "wrong_field"),
+            ("device_serial", json!(""), "wrong_field"),
+            ("device_serial", json!("S".repeat(65)), "wrong_field"),
+            ("device_serial", json!("S\n1"), "wrong_field"),
+            ("device_serial", json!("Kamera-Ü"), "wrong_field"),
+            ("device_serial", Value::Null, "wrong_field"),
+            ("device_family", json!("F".repeat(129)), "wrong_field"),
+            ("min_token_version", json!(0), "unknown_token_version"),
+            ("min_token_version", json!(3), "unknown_token_version"),
+            ("min_token_version", json!(256), "wrong_field"),
+            ("min_token_version", json!("1"), "wrong_field"),
+            ("min_token_version", json!(1.0), "wrong_field"),
+            ("min_token_version", json!(true), "wrong_field"),
+        ] {
+            let mut request = request("PI_CAMERA_001", 1);
+            request[field] = value.clone();
+            let (status, body) = authority.post(PATH, &request).await;
+            assert_eq!((status, body["code"].as_str()), (422, Some(code)), "{field}: {value}");
+            if let Some(text) = value.as_str().filter(|text| text.len() > 1) {
+                assert!(!body.to_string().contains(text), "{body}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_an_admin_may_provision() {
+        let authority = Authority::with_tokens();
+        let body = request("PI_CAMERA_001", 1);
+        assert_eq!(authority.post_as(None, PATH, &body).await.0, 401);
+        assert_eq!(authority.post_as(Some("aggregator-1"), PATH, &body).await.0, 403);
+        assert_eq!(authority.post_as(Some("admin"), PATH, &body).await.0, 201);
+    }
+
+    #[tokio::test]
+    async fn closed_database_is_an_error_and_nothing_else() {
+        let authority = Authority::new();
+        authority.sma.close().await;
+        let (status, body) = authority.post(PATH, &request("PI_CAMERA_001", 1)).await;
+        assert_eq!((status, body["code"].as_str()), (500, Some("internal")));
+    }
+}

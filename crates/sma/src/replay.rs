@@ -1,0 +1,114 @@
+//! Which version 1 tokens have passed: each passes once.
+//!
+//! For: remembering a token durably before its pass is answered, and knowing the same question again
+//! when its answer was lost. Not for: tokens that failed; a forger who copies a real token's number
+//! and nonce must not use it up.
+//!
+//! Format: `docs/PROTOCOL.md` section 5. A row names a table, an index and a nonce, no camera:
+//! ```text
+//! token         = be16 table ‖ be16 index ‖ nonce (12)
+//! repeat_digest = first 16 bytes of HMAC-SHA256("repeat-digest" key,
+//!                     be16 len ‖ caller ‖ request_id (16) ‖ token ‖ auth_tag (16) ‖ ciphertext)
+//! ```
+
+use birthmark_core::time::UnixSeconds;
+use birthmark_core::token::SealedToken;
+use rusqlite::{Connection, OptionalExtension, params};
+use subtle::ConstantTimeEq;
+
+use crate::keys::Keys;
+
+/// What makes a version 1 token the same one. All zero where there is no token to look up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UseId([u8; 16]);
+
+/// What makes a question the same one: caller, request and every byte of the token.
+#[derive(Clone, Copy)]
+pub(crate) struct RepeatDigest([u8; 16]);
+
+/// `request_id`: random, chosen by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(pub(crate) [u8; 16]);
+
+/// What is known of a token from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PriorUse {
+    /// It never passed.
+    None,
+    /// It passed for this very question.
+    SameQuestion,
+    /// It passed for another one.
+    Another,
+}
+
+/// Days since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Day(u32);
+
+impl UseId {
+    pub(crate) fn of(token: &SealedToken) -> Self {
+        let mut id = [0; 16];
+        let (table, rest) = id.split_at_mut(2);
+        let (index, nonce) = rest.split_at_mut(2);
+        table.copy_from_slice(&token.table_id.value().to_be_bytes());
+        index.copy_from_slice(&token.key_index.value().to_be_bytes());
+        nonce.copy_from_slice(&token.nonce);
+        Self(id)
+    }
+}
+
+impl RepeatDigest {
+    pub(crate) fn of(keys: &Keys, caller: &str, request: RequestId, token: &SealedToken) -> Self {
+        // Names in the token file have at most 64 characters.
+        let length = u16::try_from(caller.len()).unwrap_or(u16::MAX).to_be_bytes();
+        let id = UseId::of(token);
+        let parts: [&[u8]; 6] =
+            [&length, caller.as_bytes(), &request.0, &id.0, &token.auth_tag, token.ciphertext.as_slice()];
+        let mut digest = [0; 16];
+        digest.iter_mut().zip(keys.repeat_mac(&parts)).for_each(|(to, from)| *to = from);
+        Self(digest)
+    }
+}
+
+impl std::fmt::Debug for RepeatDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RepeatDigest(redacted)")
+    }
+}
+
+impl Day {
+    pub(crate) fn of(time: UnixSeconds) -> Self {
+        Self(time.minute().0 / (24 * 60))
+    }
+}
+
+/// Whether the token has passed before, and for whom.
+pub(crate) fn look_up(
+    connection: &Connection,
+    id: UseId,
+    question: Option<&RepeatDigest>,
+) -> rusqlite::Result<PriorUse> {
+    let first: Option<Option<[u8; 16]>> = connection
+        .prepare_cached("SELECT repeat_digest FROM used_token WHERE token = ?1")?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    Ok(match (first, question) {
+        (None, _) => PriorUse::None,
+        (Some(Some(first)), Some(again)) if bool::from(first.ct_eq(&again.0)) => PriorUse::SameQuestion,
+        (Some(_), _) => PriorUse::Another,
+    })
+}
+
+/// Remembers a token that passes now. An error if it passed before: look it up first, in the same
+/// transaction.
+pub(crate) fn record(
+    connection: &Connection,
+    id: UseId,
+    question: Option<&RepeatDigest>,
+    day: Day,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO used_token (token, repeat_digest, day) VALUES (?1, ?2, ?3)")?
+        .execute(params![id.0, question.map(|digest| digest.0), day.0])
+        .map(drop)
+}

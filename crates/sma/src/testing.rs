@@ -1,0 +1,208 @@
+//! Builders for this crate's tests: an authority in a temporary folder, cameras, requests.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use axum::response::Response;
+use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
+use birthmark_core::base64;
+use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, KeyIndex, TableId};
+use birthmark_core::keytable::TableKey;
+use birthmark_core::time::{Clock, UnixSeconds};
+use birthmark_core::token::{self, NucHash, SealedToken, TokenJson};
+use birthmark_service::auth::{Authenticator, issue_token};
+use birthmark_service::clock::ManualClock;
+use birthmark_service::random::OsRng;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+use crate::{InitOptions, Sma, SmaConfig, init};
+
+pub(crate) const AUTHORITY: &str = "SIMULATED_MFG_001";
+
+pub(crate) fn config() -> SmaConfig {
+    SmaConfig {
+        authority_id: None,
+        aggregator_url: "http://127.0.0.1:8545".to_owned(),
+        public_url: "http://127.0.0.1:8001/".to_owned(),
+        network: None,
+        accept_version_1: true,
+    }
+}
+
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::at(UnixSeconds(1_733_259_600)))
+}
+
+pub(crate) fn serial(number: u8) -> String {
+    format!("PI_CAMERA_{number:03}")
+}
+
+pub(crate) fn nuc_hex(number: u8) -> String {
+    birthmark_core::hex::encode([number ^ 0xa5; 32])
+}
+
+pub(crate) fn camera_request(number: u8) -> ProvisionRequest {
+    ProvisionRequest {
+        device_serial: DeviceSerial::new(serial(number)).unwrap(),
+        device_family: DeviceFamily::new("Raspberry Pi HQ Camera").unwrap(),
+        nuc_hash: nuc_hex(number),
+        min_token_version: 1,
+    }
+}
+
+/// An authority with its router.
+pub(crate) struct Authority {
+    pub(crate) folder: TempDir,
+    pub(crate) sma: Sma,
+    router: Router,
+    tokens: HashMap<&'static str, String>,
+}
+
+impl Authority {
+    /// One that lets everyone in.
+    pub(crate) fn new() -> Self {
+        Self::configured(config())
+    }
+
+    pub(crate) fn configured(config: SmaConfig) -> Self {
+        Self::build(config, HashMap::new(), |_| Authenticator::open("127.0.0.1:8001".parse().unwrap()).unwrap())
+    }
+
+    /// One with callers "aggregator-1", "aggregator-2" and "admin".
+    pub(crate) fn with_tokens() -> Self {
+        let secrets = tempfile::tempdir().unwrap();
+        let path = secrets.path().join("tokens");
+        let tokens = [("aggregator-1", "aggregator"), ("aggregator-2", "aggregator"), ("admin", "admin")]
+            .map(|(name, role)| (name, issue_token(&path, name, role).unwrap().to_string()));
+        Self::build(config(), HashMap::from(tokens), |folder| {
+            let kept = folder.join("tokens");
+            std::fs::copy(&path, &kept).unwrap();
+            Authenticator::tokens(kept).unwrap()
+        })
+    }
+
+    fn build(
+        config: SmaConfig,
+        tokens: HashMap<&'static str, String>,
+        authenticator: impl FnOnce(&Path) -> Authenticator,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority_id = AuthorityId::new(AUTHORITY).unwrap();
+        init(folder.path(), InitOptions { authority_id }, &*clock()).unwrap();
+        let sma = Sma::open(folder.path(), config, clock()).unwrap();
+        let router = sma.router(authenticator(folder.path()));
+        Self { folder, sma, router, tokens }
+    }
+
+    /// The same authority after a restart of its process; lets everyone in.
+    pub(crate) async fn restarted(self, config: SmaConfig) -> Self {
+        self.sma.close().await;
+        let sma = Sma::open(self.folder.path(), config, clock()).unwrap();
+        let router = sma.router(Authenticator::open("127.0.0.1:8001".parse().unwrap()).unwrap());
+        Self { sma, router, ..self }
+    }
+
+    /// A camera of its own number, provisioned for version 1.
+    pub(crate) async fn camera(&self, number: u8) -> Camera {
+        self.camera_with(camera_request(number)).await
+    }
+
+    pub(crate) async fn camera_with(&self, request: ProvisionRequest) -> Camera {
+        let nuc_hash = NucHash::from_hex(&request.nuc_hash).unwrap();
+        Camera { config: self.sma.provision(request).await.unwrap(), nuc_hash }
+    }
+
+    pub(crate) async fn set_status(&self, camera: &Camera, status: &'static str) {
+        let serial = camera.config.device_serial.to_string();
+        let changed = self.sma.database().write(move |connection| {
+            connection.execute("UPDATE device_registry SET status = ?1 WHERE serial = ?2", [status, &serial])
+        });
+        assert_eq!(changed.await.unwrap(), 1);
+    }
+
+    /// Tokens that have passed so far.
+    pub(crate) fn uses(&self) -> u32 {
+        let count = |c: &rusqlite::Connection| c.query_row("SELECT count(*) FROM used_token", [], |row| row.get(0));
+        self.sma.database().read_blocking(count).unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> u16 {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_as(None, path, body).await
+    }
+
+    pub(crate) async fn post_as(&self, caller: Option<&str>, path: &str, body: &Value) -> (u16, Value) {
+        self.post_bytes(caller, path, body.to_string().into()).await
+    }
+
+    pub(crate) async fn post_bytes(&self, caller: Option<&str>, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let response = self.respond(caller, path, body).await;
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    pub(crate) async fn respond(&self, caller: Option<&str>, path: &str, body: Vec<u8>) -> Response {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(caller) = caller {
+            request = request.header("authorization", format!("Bearer {}", self.tokens[caller]));
+        }
+        self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+    }
+
+    /// The message of a `200` from `/validate`.
+    pub(crate) async fn verdict(&self, question: &Value) -> String {
+        self.verdict_for(None, question).await
+    }
+
+    pub(crate) async fn verdict_for(&self, caller: Option<&str>, question: &Value) -> String {
+        let (status, body) = self.post_as(caller, "/validate", question).await;
+        assert_eq!(status, 200, "{body}");
+        let message = body["message"].as_str().unwrap().to_owned();
+        assert_eq!(body, json!({"valid": message == "token_valid", "message": message}));
+        message
+    }
+}
+
+/// A provisioned camera.
+pub(crate) struct Camera {
+    pub(crate) config: DeviceConfig,
+    pub(crate) nuc_hash: NucHash,
+}
+
+impl Camera {
+    pub(crate) fn table_keys(&self) -> Vec<(TableId, TableKey)> {
+        self.config
+            .tables
+            .iter()
+            .map(|grant| (grant.table_id, base64::decode_array(&grant.encryption_key.0).unwrap()))
+            .map(|(id, bytes)| (id, TableKey::from_bytes(bytes)))
+            .collect()
+    }
+
+    /// A fresh token under the table of the seed's first fields.
+    pub(crate) fn seal(&self) -> SealedToken {
+        let key = TableKey::from_bytes(base64::decode_array(&self.config.encryption_key.0).unwrap());
+        token::seal((self.config.table_id, &key), KeyIndex::new(7).unwrap(), &self.nuc_hash, &mut OsRng)
+    }
+
+    /// A question about a fresh token.
+    pub(crate) fn question(&self) -> Value {
+        question(&self.seal())
+    }
+}
+
+/// The seed's request, without `request_id`.
+pub(crate) fn question(token: &SealedToken) -> Value {
+    json!({"camera_token": TokenJson::from(token), "manufacturer_authority_id": AUTHORITY})
+}
