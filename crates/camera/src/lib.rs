@@ -9,15 +9,20 @@
 //! hash. [`dng`] keeps it on disk, [`jpeg`] develops and encodes it with the EXIF of [`exif`] already
 //! inside, and [`durable_file`] puts both files where a power cut cannot half-write them.
 
+pub mod capture;
 mod colour;
+pub mod counter;
+pub mod device;
 pub mod dng;
 pub mod durable_file;
 pub mod exif;
 mod ifd;
 pub mod isp;
 pub mod jpeg;
+pub mod queue;
 pub mod raw_frame;
 pub mod sensor;
+pub mod upload;
 
 pub use raw_frame::{FrameSize, RawFrame};
 pub use sensor::{Exposure, ExposureMetadata, Sensor, SensorError};

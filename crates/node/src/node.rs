@@ -129,3 +129,6 @@ fn engine_config(config: &NodeConfig, keys: &Keys) -> EngineConfig {
 /// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).
 const RECOSIGN: Duration = Duration::from_mins(1);
 const MAX_GOSSIP: u32 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

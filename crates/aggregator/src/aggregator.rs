@@ -1,0 +1,211 @@
+//! The aggregator as a whole: opening its folder, its router, its background work, its end.
+//!
+//! For: the binary, which gives it a configuration, a clock and tasks. Not for: listening on a socket
+//! (`birthmark_service::server`).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use birthmark_core::batch::SubmitterKey;
+use birthmark_core::ids::{AuthorityId, SubmitterName};
+use birthmark_core::network::{Network, Submitter};
+use birthmark_core::time::Clock;
+use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
+use birthmark_service::lock::FolderLock;
+use birthmark_service::secret_file;
+use birthmark_service::shutdown::Tasks;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authority::Authority;
+use crate::config::{AggregatorConfig, AggregatorError, SmaConfig};
+use crate::figures::Figures;
+use crate::http;
+use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
+use crate::registry::{MAX_VERIFY, RECORD_WAIT_SECONDS, Registry};
+use crate::store::Store;
+use crate::waiters::Waiters;
+
+/// The signing key's name in the data folder: the 32 secret bytes of RFC 8032, mode 0600.
+///
+/// Whoever has it can record bodies in this submitter's name.
+pub const SIGNING_KEY_FILE: &str = "signing.key";
+
+/// An open aggregator. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub struct Aggregator {
+    inner: Arc<Inner>,
+}
+
+/// What handlers and stages share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) submitter: SubmitterName,
+    pub(crate) network_file: Bytes,
+    pub(crate) store: Store,
+    pub(crate) figures: Arc<Figures>,
+    pub(crate) waiters: Waiters,
+    pub(crate) registry: Arc<Registry>,
+    authorities: Vec<(Authority, Stage)>,
+    posting: Stage,
+    mixing: (usize, Duration),
+    settings: StageSettings,
+    /// Writes whose outcome must be heard of even if the client has gone.
+    pub(crate) intakes: TaskTracker,
+    /// Nobody waits for a submission's end any longer.
+    pub(crate) stopping: CancellationToken,
+    _lock: FolderLock,
+}
+
+impl Aggregator {
+    /// Locks the folder, reads the key, opens the database. Blocks; nothing runs yet.
+    pub fn open(config: AggregatorConfig, clock: Arc<dyn Clock>) -> Result<Self, AggregatorError> {
+        config.check()?;
+        let lock = FolderLock::acquire(&config.data_dir)?;
+        let registry = Arc::new(registry(&config)?);
+        let authorities = config.sma.iter().map(|sma| authority(sma, &config)).collect::<Result<Vec<_>, _>>()?;
+        let store = Store::open(&config.data_dir)?;
+        let backlog = store.backlog()?;
+        if backlog.pending + backlog.validated > 0 {
+            let (pending, validated) = (backlog.pending, backlog.validated);
+            tracing::info!(pending, validated, "taking up unfinished submissions");
+        }
+        for name in store.awaited_authorities()? {
+            if !authorities.iter().any(|(authority, _)| authority.id().as_str() == name) {
+                tracing::warn!(authority = name, "submissions wait for an authority that is no longer configured");
+            }
+        }
+        let settings =
+            StageSettings { in_flight: config.in_flight, retry_base: config.retry_base, retry_max: config.retry_max };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                clock,
+                submitter: config.submitter,
+                network_file: config.network_file,
+                store,
+                figures: Arc::new(Figures::new(backlog.pending, backlog.validated, config.max_unfinished)),
+                waiters: Waiters::new(config.max_waiters),
+                registry,
+                authorities,
+                posting: Stage::new("registry node"),
+                mixing: (config.mix_min, config.mix_delay),
+                settings,
+                intakes: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// All of its HTTP interface.
+    pub fn router(&self) -> Router {
+        http::router(Arc::clone(&self.inner))
+    }
+
+    /// Starts the stages, which take up what is unfinished and go on until the tasks are cancelled.
+    pub fn run(&self, tasks: &Tasks) {
+        let inner = &self.inner;
+        let progress = Progress {
+            store: inner.store.clone(),
+            figures: Arc::clone(&inner.figures),
+            waiters: inner.waiters.clone(),
+            poster: Arc::clone(&inner.posting.wake),
+        };
+        for (authority, stage) in &inner.authorities {
+            let work = Validation::new(authority.clone(), progress.clone());
+            tasks.spawn("validation", stage.clone().run(work, inner.settings, tasks.token().clone()));
+        }
+        let work = Posting::new(Arc::clone(&inner.registry), progress, inner.mixing, inner.settings);
+        tasks.spawn("posting", inner.posting.clone().run(work, inner.settings, tasks.token().clone()));
+        let (stop, stopping) = (tasks.token().clone(), inner.stopping.clone());
+        tasks.spawn("end of waiting", async move {
+            stop.cancelled().await;
+            stopping.cancel();
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+
+    /// Finishes the writes that are under way and closes the database. To be called when the server and
+    /// the tasks have ended; submissions that come later are answered `503`.
+    pub async fn close(&self) {
+        self.inner.stopping.cancel();
+        self.inner.intakes.close();
+        self.inner.intakes.wait().await;
+        self.inner.store.close().await;
+    }
+}
+
+impl Inner {
+    /// The stage of an authority that submissions may name.
+    pub(crate) fn stage_of(&self, id: &AuthorityId) -> Option<&Stage> {
+        self.authorities.iter().find(|(authority, _)| authority.id() == id).map(|(_, stage)| stage)
+    }
+
+    /// Names of the authorities that are asked.
+    pub(crate) fn authority_names(&self) -> Vec<String> {
+        self.authorities.iter().map(|(authority, _)| authority.id().as_str().to_owned()).collect()
+    }
+
+    /// Counterparties whose last answer was an error.
+    pub(crate) fn troubled(&self) -> Vec<String> {
+        let stages = self.authorities.iter().map(|(_, stage)| stage).chain([&self.posting]);
+        stages.filter(|stage| stage.troubled.load(Ordering::Relaxed)).map(|stage| stage.name.to_string()).collect()
+    }
+}
+
+fn authority(sma: &SmaConfig, config: &AggregatorConfig) -> Result<(Authority, Stage), AggregatorError> {
+    let options = options(config.call_timeout, MAX_VERDICTS, sma.bearer.clone());
+    let client = client(sma.authority.as_str(), &sma.url, &options)?;
+    Ok((Authority::new(sma.authority.clone(), client), Stage::new(sma.authority.as_str())))
+}
+
+fn registry(config: &AggregatorConfig) -> Result<Registry, AggregatorError> {
+    let (submitter, key) = signing_key(&config.data_dir, &config.network, &config.submitter)?;
+    let wait = Duration::from_secs(RECORD_WAIT_SECONDS) + config.call_timeout;
+    let posting = options(wait, MAX_VERIFY, config.node_bearer.clone());
+    let reading = options(config.call_timeout, MAX_VERIFY, config.node_bearer.clone());
+    Ok(Registry {
+        network: config.network.network_id(),
+        submitter: submitter.number,
+        key,
+        posting: client("node", &config.node_url, &posting)?,
+        reading: client("node", &config.node_url, &reading)?,
+    })
+}
+
+/// Reads the key and checks that it is the one by which the network knows this aggregator: with another,
+/// every batch would be refused, long after its submissions were accepted.
+fn signing_key<'n>(
+    folder: &Path,
+    network: &'n Network,
+    name: &SubmitterName,
+) -> Result<(&'n Submitter, SubmitterKey), AggregatorError> {
+    let submitter = network.submitter_by_name(name).ok_or_else(|| AggregatorError::UnknownSubmitter(name.clone()))?;
+    let path = folder.join(SIGNING_KEY_FILE);
+    let bytes = secret_file::read(&path, 32)?;
+    let Ok(seed) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+        return Err(AggregatorError::KeyLength { path, got: bytes.len() });
+    };
+    let key = SubmitterKey::from_seed(seed);
+    if key.public() == *submitter.key.as_bytes() {
+        Ok((submitter, key))
+    } else {
+        Err(AggregatorError::KeyMismatch { path, submitter: name.clone() })
+    }
+}
+
+fn client(what: &str, url: &str, options: &ClientOptions) -> Result<HttpClient, AggregatorError> {
+    HttpClient::new(url, options).map_err(|source| AggregatorError::Client { what: what.to_owned(), source })
+}
+
+fn options(request_timeout: Duration, max_response: usize, bearer: Option<BearerToken>) -> ClientOptions {
+    ClientOptions { request_timeout, max_response, bearer, ..ClientOptions::default() }
+}
+
+/// The longest answer of an authority: 256 verdicts take some 20 KiB.
+const MAX_VERDICTS: usize = 256 * 1024;

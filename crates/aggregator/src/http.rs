@@ -1,0 +1,130 @@
+//! The HTTP interface: one endpoint, one file.
+//!
+//! ```text
+//! POST /api/v1/submit                  submit       GET /network.json      the file, as it was read
+//! GET  /api/v1/submission/{receipt_id} submission   GET /health, /ready    birthmark_service
+//! GET  /api/v1/verify/{image_hash}     verify
+//! GET  /api/v1/status                  status
+//! ```
+
+mod status;
+mod submission;
+mod submit;
+mod verify;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use birthmark_core::api::submit::SubmitAnswer;
+use birthmark_service::problem::Problem;
+use birthmark_service::server::{Readiness, health_routes};
+use birthmark_service::sqlite::ReadError;
+use http::StatusCode;
+
+use crate::aggregator::Inner;
+use crate::pipeline::state::State as Stand;
+use crate::registry::ProofWish;
+use crate::store::Receipt;
+
+/// All routes.
+pub(crate) fn router(inner: Arc<Inner>) -> Router {
+    let readiness = {
+        let inner = Arc::clone(&inner);
+        move || {
+            let closed = inner.store.closed();
+            async move {
+                match closed {
+                    None => Readiness::Ready,
+                    // The cause is in the log; it may name files.
+                    Some(_) => Readiness::NotReady("the database is closed".into()),
+                }
+            }
+        }
+    };
+    Router::new()
+        .route("/api/v1/submit", post(submit::handle))
+        .route("/api/v1/submission/{receipt_id}", get(submission::handle))
+        .route("/api/v1/verify/{image_hash}", get(verify::handle))
+        .route("/api/v1/status", get(status::handle))
+        .route("/network.json", get(network_file))
+        .merge(health_routes(readiness))
+        .with_state(inner)
+}
+
+async fn network_file(State(inner): State<Arc<Inner>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], inner.network_file.clone())
+}
+
+/// What the holder of a receipt is told.
+fn answer(receipt: Receipt, proof: Option<String>) -> SubmitAnswer {
+    let mut answer = SubmitAnswer {
+        receipt_id: receipt.id,
+        status: receipt.state.status(),
+        message: String::new(),
+        tx_id: None,
+        block_height: None,
+        reason: None,
+        reseal: None,
+        proof,
+    };
+    let message = match receipt.state {
+        Stand::Received => "stored; the authority has not judged the token yet",
+        Stand::Validated => "the authority passed the token; the registry has not recorded it yet",
+        Stand::Confirmed(recorded) => {
+            answer.tx_id = Some(recorded.tx_id);
+            answer.block_height = Some(recorded.block_height);
+            "on record"
+        }
+        Stand::Rejected(reason) => {
+            answer.reseal = Some(reason.asks_to_reseal());
+            answer.reason = Some(reason.as_str().to_owned());
+            if reason.asks_to_reseal() { "refused; submit the photo again with a new token" } else { "refused" }
+        }
+    };
+    message.clone_into(&mut answer.message);
+    answer
+}
+
+/// `proof=0` or `proof=1` in a query; other names are ignored, other values refused.
+fn proof_wish(query: Option<&str>) -> Result<ProofWish, Problem> {
+    let value = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("proof="));
+    match value {
+        None => Ok(ProofWish::Unsaid),
+        Some("0") => Ok(ProofWish::Without),
+        Some("1") => Ok(ProofWish::With),
+        Some(_) => {
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_query", "the query parameter proof is 0 or 1"))
+        }
+    }
+}
+
+/// The store could not be read: the cause is ours.
+fn unreadable(error: &ReadError) -> Problem {
+    match error {
+        ReadError::Closed => Problem::busy(),
+        ReadError::Sqlite(_) | ReadError::Panicked => {
+            tracing::error!(%error, "a submission could not be looked up");
+            Problem::internal()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proof_is_wished_by_0_and_1_only() {
+        assert_eq!(proof_wish(None), Ok(ProofWish::Unsaid));
+        assert_eq!(proof_wish(Some("")), Ok(ProofWish::Unsaid));
+        assert_eq!(proof_wish(Some("x=1&proof=0")), Ok(ProofWish::Without));
+        assert_eq!(proof_wish(Some("proof=1")), Ok(ProofWish::With));
+        for bad in ["proof=", "proof=2", "proof=true", "proof=01"] {
+            assert_eq!(proof_wish(Some(bad)).unwrap_err().code(), "wrong_query", "{bad}");
+        }
+    }
+}

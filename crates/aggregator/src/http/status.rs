@@ -1,0 +1,51 @@
+//! `GET /api/v1/status`: figures for operators.
+//!
+//! For: seeing at a glance whether work piles up, and on whose account. Not for: single submissions.
+//!
+//! ```text
+//! {"submitter": "aggregator_node_001", "pending": 0, "validated": 0, "backlog_oldest_seconds": 0,
+//!  "confirmed_since_start": 20, "rejected_since_start": 0, "troubled": ["SIMULATED_MFG_001"]}
+//! ```
+//! `backlog_oldest_seconds` is 0 without a backlog; `troubled` names those whose last answer was an error.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use birthmark_core::api::submit::SubmissionStatus;
+use birthmark_core::ids::SubmitterName;
+use birthmark_service::problem::Problem;
+use serde::Serialize;
+
+use super::unreadable;
+use crate::aggregator::Inner;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    submitter: SubmitterName,
+    pending: u64,
+    validated: u64,
+    backlog_oldest_seconds: u64,
+    confirmed_since_start: u64,
+    rejected_since_start: u64,
+    troubled: Vec<String>,
+}
+
+pub(super) async fn handle(State(inner): State<Arc<Inner>>) -> Result<Json<Status>, Problem> {
+    let count = |status| inner.figures.count(status);
+    let mut status = Status {
+        submitter: inner.submitter.clone(),
+        pending: count(SubmissionStatus::PendingValidation),
+        validated: count(SubmissionStatus::Validated),
+        backlog_oldest_seconds: 0,
+        confirmed_since_start: count(SubmissionStatus::Confirmed),
+        rejected_since_start: count(SubmissionStatus::Rejected),
+        troubled: inner.troubled(),
+    };
+    // After the counts: no age is shown for a backlog that they show as gone.
+    let oldest = inner.store.oldest_unfinished(inner.authority_names()).await.map_err(|error| unreadable(&error))?;
+    if let Some(oldest) = oldest {
+        status.backlog_oldest_seconds = inner.clock.now().0.saturating_sub(oldest.0);
+    }
+    Ok(Json(status))
+}

@@ -1,0 +1,50 @@
+//! `GET /api/v1/verify/{image_hash}`: what the registry holds about a hash, asked of the node.
+//!
+//! For: clients that know the aggregator's address only. Not for: judging the answer, whose proof the
+//! client checks itself; nor for pending submissions, which only the holder of a receipt sees.
+//!
+//! `docs/PROTOCOL.md` section 11. A node that cannot be asked is `503`, never "not on record".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use birthmark_core::ImageHash;
+use birthmark_service::problem::Problem;
+use http::StatusCode;
+
+use super::proof_wish;
+use crate::aggregator::Inner;
+use crate::registry::AskError;
+
+pub(super) async fn handle(
+    State(inner): State<Arc<Inner>>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, Problem> {
+    let hash = path.ok().and_then(|Path(text)| ImageHash::from_hex(&text).ok()).ok_or_else(malformed)?;
+    let wish = proof_wish(query.as_deref())?;
+    let body = inner.registry.ask(hash, wish).await.map_err(|error| unavailable(&error))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body))
+}
+
+fn malformed() -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_image_hash", "the image hash must be 64 hex digits")
+}
+
+fn unavailable(error: &AskError) -> Problem {
+    // Debug: a client can cause as many of these as it likes while the node is away.
+    tracing::debug!(%error, "the node could not be asked about a hash");
+    let retry_after = match error {
+        AskError::Call(error) => error.retry_after().unwrap_or(RETRY),
+        AskError::OffTopic => RETRY,
+    };
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable", "the registry cannot be asked now")
+        .with_retry_after(retry_after.min(LONGEST_RETRY))
+}
+
+const RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);

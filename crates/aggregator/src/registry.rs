@@ -1,0 +1,141 @@
+//! Talking to a registry node.
+//!
+//! For: handing it signed batches, and asking it what is on record. Not for: checking proofs (whoever
+//! asked does), or when to try again (`pipeline/gate`).
+//!
+//! `docs/PROTOCOL.md` sections 7 and 11:
+//! ```text
+//! POST /api/v1/transactions  application/octet-stream, Prefer: wait=10
+//!                        200 {"results": [{"status": "recorded", "tx_id": 1, "block_height": 2}
+//!                                        | {"status": "accepted"} | {"status": "refused", "code": "…"}, …]}
+//! GET /api/v1/verify/{image_hash}[?proof=0|1]
+//! ```
+
+use std::time::Duration;
+
+use birthmark_core::ImageHash;
+use birthmark_core::api::transactions::{TransactionResult, TransactionsAnswer};
+use birthmark_core::api::verify::VerifyAnswer;
+use birthmark_core::batch::{Assurance, Batch, SubmitterKey, Transaction};
+use birthmark_core::body::Body;
+use birthmark_core::ids::{NetworkId, SubmitterNumber};
+use birthmark_core::json;
+use birthmark_service::client::{ClientError, HttpClient};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde::Deserialize;
+
+use crate::pipeline::state::{Event, Reason, Recorded};
+use crate::pipeline::trouble::Trouble;
+
+/// How long the node is asked to hold an answer back until the batch is recorded, in seconds.
+pub(crate) const RECORD_WAIT_SECONDS: u64 = 10;
+
+/// The longest answer of `verify` that is passed on.
+pub(crate) const MAX_VERIFY: usize = 256 * 1024;
+
+/// The client of the node, with the key that signs what it is handed.
+#[derive(Clone, Debug)]
+pub(crate) struct Registry {
+    pub(crate) network: NetworkId,
+    pub(crate) submitter: SubmitterNumber,
+    pub(crate) key: SubmitterKey,
+    /// Its time limit must exceed [`RECORD_WAIT_SECONDS`].
+    pub(crate) posting: HttpClient,
+    /// Its answers are at most [`MAX_VERIFY`] bytes.
+    pub(crate) reading: HttpClient,
+}
+
+/// Which form of `verify` is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProofWish {
+    /// As the node sees fit.
+    Unsaid,
+    /// Without.
+    Without,
+    /// With, also of absence.
+    With,
+}
+
+/// Why the node's answer to `verify` cannot be passed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error(transparent)]
+    Call(#[from] ClientError),
+    #[error("the node's answer is not about the hash that was asked for")]
+    OffTopic,
+}
+
+impl Registry {
+    /// Hands over bodies whose tokens have passed, 1 to 256. One event for each, in order.
+    pub(crate) async fn record(&self, bodies: impl IntoIterator<Item = Body>) -> Result<Vec<Event>, Trouble> {
+        let attested = |body| Transaction::new(Assurance::Attested, Vec::new(), body);
+        // An attested transaction has no endorsement, so there is always one.
+        let transactions: Vec<_> = bodies.into_iter().map(attested).collect::<Option<_>>().unwrap_or_default();
+        let wanted = transactions.len();
+        let batch = Batch::sign(self.network, self.submitter, &self.key, transactions).encode();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if let Ok(wait) = HeaderValue::from_str(&format!("wait={RECORD_WAIT_SECONDS}")) {
+            headers.insert(HeaderName::from_static("prefer"), wait);
+        }
+        let answer = self.posting.send(Method::POST, "/api/v1/transactions", headers, batch.into()).await?;
+        let TransactionsAnswer { results } = json::from_slice(&answer.body).map_err(Trouble::Answer)?;
+        if results.len() != wanted {
+            return Err(Trouble::Count { got: results.len(), wanted });
+        }
+        Ok(results.into_iter().map(event).collect())
+    }
+
+    /// The node's answer about one hash, as it is.
+    pub(crate) async fn ask(&self, hash: ImageHash, wish: ProofWish) -> Result<Bytes, AskError> {
+        #[derive(Deserialize)]
+        struct About {
+            image_hash: ImageHash,
+        }
+        let query = match wish {
+            ProofWish::Unsaid => "",
+            ProofWish::Without => "?proof=0",
+            ProofWish::With => "?proof=1",
+        };
+        let answer = self.reading.get_bytes(&format!("/api/v1/verify/{hash}{query}")).await?;
+        // Whatever else stands at the address must not be passed on as the registry's word.
+        let about: About = json::from_slice(&answer.body).map_err(|_| AskError::OffTopic)?;
+        if about.image_hash == hash { Ok(answer.body) } else { Err(AskError::OffTopic) }
+    }
+
+    /// The proof of this very record. None if the node cannot be asked now, or shows another record of
+    /// each of the body's hashes first: the holder can ask again.
+    pub(crate) async fn proof(&self, body: &Body, recorded: Recorded) -> Option<String> {
+        tokio::time::timeout(PROOF_TIME, self.proof_by_any_hash(body, recorded)).await.ok().flatten()
+    }
+
+    async fn proof_by_any_hash(&self, body: &Body, recorded: Recorded) -> Option<String> {
+        for entry in body.entries.as_slice() {
+            let path = format!("/api/v1/verify/{}", entry.hash);
+            let answer = match self.reading.get_json::<VerifyAnswer>(&path).await {
+                Ok(answer) => answer.body,
+                Err(error) => {
+                    tracing::warn!(%error, "a proof could not be fetched; the receipt is answered without it");
+                    return None;
+                }
+            };
+            if let Some(record) = answer.record.filter(|record| record.tx_id == recorded.tx_id) {
+                return record.proof;
+            }
+        }
+        None
+    }
+}
+
+/// For a receipt's proof, however many of its hashes are asked about: who waits for a receipt may have
+/// waited half a minute already, and the server's own limit is near.
+const PROOF_TIME: Duration = Duration::from_secs(10);
+
+fn event(result: TransactionResult) -> Event {
+    match result {
+        TransactionResult::Accepted => Event::Undecided,
+        TransactionResult::Recorded { tx_id, block_height } => Event::Recorded(Recorded { tx_id, block_height }),
+        TransactionResult::Refused { code } => Event::Refused(Reason::of_text(&code, "refused_by_registry")),
+    }
+}

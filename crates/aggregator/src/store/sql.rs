@@ -1,0 +1,208 @@
+//! Every SQL statement of the outbox, and how rows become values.
+//!
+//! For: `store`. Conditions on `state` are literals, so that the partial indexes serve them.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+
+use birthmark_core::body::Body;
+use birthmark_core::hash::Digest;
+use birthmark_core::ids::{Height, TxId};
+use birthmark_core::time::UnixSeconds;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::{Backlog, Move, Receipt, RequestId, RowId, ToPost, ToValidate, token};
+use crate::pipeline::state::{Reason, Recorded, State};
+
+/// The columns of a new row.
+pub(super) struct Insert<'a> {
+    pub(super) receipt: Uuid,
+    pub(super) key: &'a Digest,
+    pub(super) request_id: RequestId,
+    pub(super) authority: &'a str,
+    pub(super) body: &'a [u8],
+    pub(super) digest: &'a Digest,
+    pub(super) token: &'a [u8],
+    pub(super) received_at: UnixSeconds,
+}
+
+pub(super) fn insert(connection: &Connection, row: &Insert<'_>) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO submission
+             (receipt, idempotency_key, request_id, authority, body, body_digest, token, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    statement.execute(params![
+        row.receipt.as_bytes(),
+        row.key.as_bytes(),
+        row.request_id.0,
+        row.authority,
+        row.body,
+        row.digest.as_bytes(),
+        row.token,
+        i64::try_from(row.received_at.0).unwrap_or(i64::MAX),
+    ])?;
+    Ok(())
+}
+
+/// Every move leaves state 0, so the token goes with the first of them.
+pub(super) fn advance(connection: &Connection, change: &Move) -> rusqlite::Result<bool> {
+    let (recorded, reason) = match &change.to {
+        State::Received | State::Validated => (None, None),
+        State::Confirmed(recorded) => (Some(recorded), None),
+        State::Rejected(reason) => (None, Some(reason.as_str())),
+    };
+    let mut statement = connection.prepare_cached(
+        "UPDATE submission SET state = ?1, token = NULL, tx_id = ?2, block_height = ?3, reason = ?4
+         WHERE id = ?5 AND state = ?6",
+    )?;
+    let changed = statement.execute(params![
+        number(&change.to),
+        recorded.map(|recorded| recorded.tx_id.0.cast_signed()),
+        recorded.map(|recorded| recorded.block_height.0.cast_signed()),
+        reason,
+        change.id.0,
+        number(&change.from),
+    ])?;
+    Ok(changed == 1)
+}
+
+pub(super) fn by_receipt(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<Receipt>> {
+    connection
+        .prepare_cached("SELECT state, tx_id, block_height, reason, receipt, body FROM submission WHERE receipt = ?1")?
+        .query_row([id.as_bytes()], receipt)
+        .optional()
+}
+
+pub(super) fn by_idempotency_key(connection: &Connection, key: &Digest) -> rusqlite::Result<Option<Receipt>> {
+    connection
+        .prepare_cached(
+            "SELECT state, tx_id, block_height, reason, receipt, body FROM submission WHERE idempotency_key = ?1",
+        )?
+        .query_row([key.as_bytes()], receipt)
+        .optional()
+}
+
+pub(super) fn recorded(connection: &Connection, body: &Digest) -> rusqlite::Result<Option<Recorded>> {
+    connection
+        .prepare_cached("SELECT tx_id, block_height FROM submission WHERE body_digest = ?1 AND state = 2 LIMIT 1")?
+        .query_row([body.as_bytes()], |row| Ok(recorded_at(row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+pub(super) fn to_validate(
+    connection: &Connection,
+    authority: &str,
+    skip: &BTreeSet<RowId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<ToValidate>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, receipt, request_id, token FROM submission WHERE state = 0 AND authority = ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let rows = statement.query(params![authority, window(skip, limit)])?;
+    collect(rows, skip, limit, |id, row| {
+        let token = token::decode(&row.get::<_, Vec<u8>>(3)?).map_err(|error| damaged(3, error))?;
+        Ok(ToValidate { id, receipt: uuid(row, 1)?, request_id: RequestId(row.get(2)?), token })
+    })
+}
+
+pub(super) fn to_post(connection: &Connection, skip: &BTreeSet<RowId>, limit: usize) -> rusqlite::Result<Vec<ToPost>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, receipt, body FROM submission WHERE state = 1 ORDER BY id LIMIT ?1")?;
+    let rows = statement.query([window(skip, limit)])?;
+    collect(rows, skip, limit, |id, row| Ok(ToPost { id, receipt: uuid(row, 1)?, body: body(row, 2)? }))
+}
+
+pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
+    let count = |sql| connection.query_row(sql, [], |row| row.get(0)).map(i64::cast_unsigned);
+    Ok(Backlog {
+        pending: count("SELECT count(*) FROM submission WHERE state = 0")?,
+        validated: count("SELECT count(*) FROM submission WHERE state = 1")?,
+    })
+}
+
+pub(super) fn awaited_authorities(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached("SELECT DISTINCT authority FROM submission WHERE state = 0")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+pub(super) fn oldest_unfinished(
+    connection: &Connection,
+    authorities: &[String],
+) -> rusqlite::Result<Option<UnixSeconds>> {
+    let mut pending = connection
+        .prepare_cached("SELECT received_at FROM submission WHERE state = 0 AND authority = ?1 ORDER BY id LIMIT 1")?;
+    let mut validated =
+        connection.prepare_cached("SELECT received_at FROM submission WHERE state = 1 ORDER BY id LIMIT 1")?;
+    let mut oldest = validated.query_row([], |row| row.get::<_, i64>(0)).optional()?;
+    for authority in authorities {
+        let of_authority = pending.query_row([authority], |row| row.get::<_, i64>(0)).optional()?;
+        oldest = oldest.into_iter().chain(of_authority).min();
+    }
+    Ok(oldest.map(|seconds| UnixSeconds(seconds.cast_unsigned())))
+}
+
+/// Rows to read so that `limit` remain after those in `skip` are left out.
+fn window(skip: &BTreeSet<RowId>, limit: usize) -> i64 {
+    i64::try_from(limit.saturating_add(skip.len())).unwrap_or(i64::MAX)
+}
+
+/// Reads rows whose first column is their number.
+fn collect<T>(
+    mut rows: rusqlite::Rows<'_>,
+    skip: &BTreeSet<RowId>,
+    limit: usize,
+    read: impl Fn(RowId, &Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = RowId(row.get(0)?);
+        if !skip.contains(&id) {
+            all.push(read(id, row)?);
+            if all.len() == limit {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// `state, tx_id, block_height, reason, receipt, body`.
+fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
+    let state = match row.get::<_, i64>(0)? {
+        0 => State::Received,
+        1 => State::Validated,
+        2 => State::Confirmed(recorded_at(row.get(1)?, row.get(2)?)),
+        3 => State::Rejected(Reason::of_text(&row.get::<_, String>(3)?, "unknown")),
+        other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
+    };
+    Ok(Receipt { id: uuid(row, 4)?, state, body: body(row, 5)? })
+}
+
+const fn number(state: &State) -> i64 {
+    match state {
+        State::Received => 0,
+        State::Validated => 1,
+        State::Confirmed(_) => 2,
+        State::Rejected(_) => 3,
+    }
+}
+
+/// SQLite's integers are signed; the two numbers keep their bits.
+const fn recorded_at(tx_id: i64, block_height: i64) -> Recorded {
+    Recorded { tx_id: TxId(tx_id.cast_unsigned()), block_height: Height(block_height.cast_unsigned()) }
+}
+
+fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    row.get(column).map(Uuid::from_bytes)
+}
+
+fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
+    Body::decode(&row.get::<_, Vec<u8>>(column)?).map_err(|error| damaged(column, error))
+}
+
+fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
+}

@@ -1,0 +1,20 @@
+//! The aggregator over real HTTP, between an authority and a node that are told how to misbehave.
+
+#[cfg(test)]
+mod intake;
+#[cfg(test)]
+mod lookups;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod pipeline;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod sma;
+#[cfg(test)]
+mod world;

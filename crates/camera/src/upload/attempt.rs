@@ -1,0 +1,246 @@
+//! One attempt at one photograph: one call to the aggregator, and what follows from its answer.
+//!
+//! For: `upload`. Not for: when to try, and again when (`upload`, by the row's `next_try`).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use birthmark_core::api::verify::VerifyAnswer;
+use birthmark_core::time::UnixSeconds;
+use birthmark_service::backoff::Backoff;
+use birthmark_service::client::{Answer, ClientError};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rand_core::CryptoRng;
+use uuid::Uuid;
+
+use super::verdict::{self, Asked, Reply, Verdict};
+use super::{LONGEST_WAIT, OnStep, Uploader, request};
+use crate::capture::Step;
+use crate::durable_file::{IfTaken, write_durably};
+use crate::queue::{Change, Claimed, Photo, PhotoState, QueueError, Recorded};
+
+/// When to come back to a photograph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Not at all.
+    Ended,
+    /// At once.
+    Now,
+    /// After this.
+    Later(Duration),
+}
+
+impl<R: CryptoRng + Send> Uploader<R> {
+    /// Takes the next step with a row that is held, and lets go of it.
+    pub(super) async fn attempt(
+        &self,
+        claimed: Claimed,
+        wait: Duration,
+        on_step: OnStep<'_>,
+    ) -> Result<Next, QueueError> {
+        match (claimed.photo.state, claimed.photo.receipt, claimed.photo.recorded) {
+            (PhotoState::Queued, ..) => self.submit(claimed, wait, on_step).await,
+            (PhotoState::Sent, Some(receipt), _) => self.follow(claimed, receipt, on_step).await,
+            (PhotoState::Confirmed, _, Some(recorded)) => self.fetch_proof(claimed, recorded, on_step).await,
+            // The schema allows neither.
+            (PhotoState::Sent, None, _) => self.apply(&claimed, Change::Forgotten, Next::Now).await,
+            (PhotoState::Confirmed | PhotoState::Parked, ..) => {
+                self.settings.queue.release(claimed.photo.id).await?;
+                Ok(Next::Ended)
+            }
+        }
+    }
+
+    async fn submit(&self, claimed: Claimed, wait: Duration, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        let id = claimed.photo.id;
+        let unsealed = claimed.token.is_none();
+        let claimed =
+            if unsealed { self.settings.queue.first_token(id, &self.settings.sealer.seal()).await? } else { claimed };
+        // Without one after all, another process has ended the row meanwhile.
+        let Some(token) = claimed.token.clone() else { return Ok(Next::Now) };
+        if unsealed {
+            on_step(id, Step::TokenSealed { table: token.table_id, key_index: token.key_index });
+        }
+        let Photo { photo, .. } = &claimed.photo;
+        let authority = self.settings.sealer.credentials().authority();
+        let body = request::submission(authority, &photo.hashes, &token, photo.taken_at);
+        let call = self.client.post_json_with::<Reply>("/api/v1/submit", prefer(wait), &body);
+        let verdict = self.verdict_of(call, wait, Asked::Submit).await;
+        if let Verdict::Pending { .. } | Verdict::Confirmed { receipt: Some(_), .. } = &verdict {
+            on_step(id, Step::Submitted);
+        }
+        self.conclude(claimed, verdict, on_step).await
+    }
+
+    async fn follow(&self, claimed: Claimed, receipt: Uuid, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        let path = format!("/api/v1/submission/{}", receipt.hyphenated());
+        let verdict = self.verdict_of(self.client.get_json::<Reply>(&path), Duration::ZERO, Asked::Receipt).await;
+        self.conclude(claimed, verdict, on_step).await
+    }
+
+    async fn verdict_of(
+        &self,
+        call: impl Future<Output = Result<Answer<Reply>, ClientError>>,
+        wait: Duration,
+        asked: Asked,
+    ) -> Verdict {
+        match tokio::time::timeout(wait.min(LONGEST_WAIT) + self.settings.options.answer_time, call).await {
+            Ok(Ok(answer)) => verdict::of_reply(answer.body),
+            Ok(Err(error)) => verdict::of_error(&error, asked),
+            Err(_) => {
+                let error = format!("{} did not answer in time", self.client.origin());
+                Verdict::Again { error, retry_after: None }
+            }
+        }
+    }
+
+    async fn conclude(&self, claimed: Claimed, verdict: Verdict, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        let id = claimed.photo.id;
+        match verdict {
+            Verdict::Pending { receipt } => {
+                let attempts = if claimed.photo.state == PhotoState::Sent { claimed.photo.attempts } else { 0 };
+                let pause = self.pause(self.settings.options.poll_base, attempts);
+                let change = Change::Sent { receipt, next_try: self.at(pause) };
+                self.apply(&claimed, change, Next::Later(pause)).await
+            }
+            Verdict::Confirmed { receipt, recorded, proof } => {
+                if receipt.is_some() {
+                    on_step(id, Step::SmaPassed);
+                }
+                on_step(id, Step::Recorded(recorded));
+                if let Some(receipt) = receipt {
+                    on_step(id, Step::ReceiptId(receipt));
+                }
+                // A proof that is missing or wrong here is fetched on its own: the record stands anyway.
+                let proof = proof.filter(|text| verdict::proves(text, &claimed.photo.photo.hashes, recorded));
+                let stored = match proof {
+                    Some(text) => self.store_proof(&claimed.photo, text).await.ok(),
+                    None => None,
+                };
+                self.confirm(claimed, recorded, stored, on_step).await
+            }
+            Verdict::Reseal { reason } if claimed.photo.seals < self.settings.options.max_seals => {
+                let token = self.settings.sealer.seal();
+                on_step(id, Step::Resealing { reason: reason.clone() });
+                on_step(id, Step::TokenSealed { table: token.table_id, key_index: token.key_index });
+                self.apply(&claimed, Change::Resealed { token, reason }, Next::Now).await
+            }
+            Verdict::Reseal { reason } => {
+                let reason = format!("{reason}, {} tokens in a row", claimed.photo.seals);
+                self.park(&claimed, reason, on_step).await
+            }
+            Verdict::Refused { reason } => self.park(&claimed, reason, on_step).await,
+            Verdict::Forgotten => self.apply(&claimed, Change::Forgotten, Next::Now).await,
+            Verdict::Again { error, retry_after } => self.fail(&claimed, error, retry_after, on_step).await,
+        }
+    }
+
+    /// The registry has it, but its proof did not come along.
+    async fn fetch_proof(&self, claimed: Claimed, recorded: Recorded, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        let hashes = &claimed.photo.photo.hashes;
+        let path = format!("/api/v1/verify/{}?proof=1", hashes.processed);
+        let answer = match self.client.get_json::<VerifyAnswer>(&path).await {
+            Ok(answer) => answer.body,
+            Err(error) => return self.fail(&claimed, error.to_string(), error.retry_after(), on_step).await,
+        };
+        // The best record may be another than ours, where somebody else has registered the same hashes.
+        let found = answer.record.and_then(|record| {
+            let recorded = Recorded { tx_id: record.tx_id, block_height: record.block_height };
+            record.proof.filter(|text| verdict::proves(text, hashes, recorded))
+        });
+        let Some(text) = found else {
+            let error = "the aggregator has no proof of this photograph yet".to_owned();
+            return self.fail(&claimed, error, None, on_step).await;
+        };
+        match self.store_proof(&claimed.photo, text).await {
+            Ok(path) => self.confirm(claimed, recorded, Some(path), on_step).await,
+            Err(error) => self.fail(&claimed, error, None, on_step).await,
+        }
+    }
+
+    async fn confirm(
+        &self,
+        claimed: Claimed,
+        recorded: Recorded,
+        proof: Option<PathBuf>,
+        on_step: OnStep<'_>,
+    ) -> Result<Next, QueueError> {
+        let (id, stored) = (claimed.photo.id, proof.is_some());
+        let next = if stored { Next::Ended } else { Next::Now };
+        let next = self.apply(&claimed, Change::Confirmed { recorded, proof }, next).await?;
+        if stored {
+            on_step(id, Step::ProofStored);
+        }
+        Ok(next)
+    }
+
+    async fn park(&self, claimed: &Claimed, reason: String, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        let id = claimed.photo.id;
+        tracing::warn!(photo = %claimed.photo.photo.jpeg.display(), %reason, "a photograph was refused for good and is parked");
+        let next = self.apply(claimed, Change::Parked { reason: reason.clone() }, Next::Ended).await?;
+        on_step(id, Step::Parked { reason });
+        Ok(next)
+    }
+
+    async fn fail(
+        &self,
+        claimed: &Claimed,
+        error: String,
+        retry_after: Option<Duration>,
+        on_step: OnStep<'_>,
+    ) -> Result<Next, QueueError> {
+        let pause = self.pause(self.settings.options.retry_base, claimed.photo.attempts);
+        let pause = pause.max(retry_after.unwrap_or_default());
+        on_step(claimed.photo.id, Step::Waiting { reason: error.clone() });
+        let next_try = self.at(pause);
+        self.apply(claimed, Change::Failed { error, next_try }, Next::Later(pause)).await
+    }
+
+    async fn apply(&self, claimed: &Claimed, change: Change, next: Next) -> Result<Next, QueueError> {
+        self.settings.queue.apply(claimed, change).await?;
+        Ok(next)
+    }
+
+    /// Writes the proof beside the JPEG; its path relative to the data folder.
+    async fn store_proof(&self, photo: &Photo, text: String) -> Result<PathBuf, String> {
+        let relative = beside(&photo.photo.jpeg);
+        let path = self.settings.data.join(&relative);
+        let write = move || write_durably(&path, IfTaken::Replace, |file| file.write_all(text.as_bytes()));
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => Ok(relative),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(format!("the proof was not written: {error}")),
+        }
+    }
+
+    /// Exponential with full jitter.
+    fn pause(&self, base: Duration, attempts: u32) -> Duration {
+        let longest = self.settings.options.retry_max;
+        let cap = base.saturating_mul(1 << attempts.min(16)).min(longest);
+        self.settings.sealer.with_rng(|rng| Backoff::new(cap, longest).next(rng))
+    }
+
+    /// The first whole second that is not before the pause's end.
+    fn at(&self, pause: Duration) -> UnixSeconds {
+        let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
+        UnixSeconds(self.settings.clock.now().0.saturating_add(seconds))
+    }
+}
+
+/// `Prefer: wait=N`, whole seconds; nothing where there is nothing to wait.
+fn prefer(wait: Duration) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let seconds = wait.min(LONGEST_WAIT).as_secs();
+    if let Some(value) = (seconds > 0).then(|| HeaderValue::from_str(&format!("wait={seconds}")).ok()).flatten() {
+        headers.insert(HeaderName::from_static("prefer"), value);
+    }
+    headers
+}
+
+/// `<photo>.jpg.tlog-proof`
+fn beside(jpeg: &Path) -> PathBuf {
+    let mut path = OsString::from(jpeg);
+    path.push(".tlog-proof");
+    PathBuf::from(path)
+}

@@ -1,0 +1,35 @@
+//! Golden vectors: builds each file of `vectors/` from fixed inputs, compares it byte for byte with the
+//! committed one, and holds what is in it against this crate. `BLESS=1` writes the files anew.
+//!
+//! Not for: a second opinion. That is `vectors/check.mjs`, which shares no code with this crate.
+
+#[cfg(test)]
+#[path = "vectors/batch.rs"]
+mod batch;
+#[cfg(test)]
+#[path = "vectors/frame.rs"]
+mod frame;
+#[cfg(test)]
+#[path = "vectors/given.rs"]
+mod given;
+#[cfg(test)]
+#[path = "vectors/log.rs"]
+mod log;
+#[cfg(test)]
+#[path = "vectors/network.rs"]
+mod network;
+#[cfg(test)]
+#[path = "vectors/policy.rs"]
+mod policy;
+#[cfg(test)]
+#[path = "vectors/proof.rs"]
+mod proof;
+#[cfg(test)]
+#[path = "vectors/records.rs"]
+mod records;
+#[cfg(test)]
+#[path = "vectors/submission.rs"]
+mod submission;
+#[cfg(test)]
+#[path = "vectors/world.rs"]
+mod world;

@@ -1,0 +1,236 @@
+//! A real node with its real engine, asked over its router.
+
+use std::path::Path;
+
+use axum::body::Body as HttpBody;
+use birthmark_core::ImageHash;
+use birthmark_core::api::transactions::{TransactionResult, TransactionsAnswer};
+use birthmark_core::api::verify::VerifyAnswer;
+use birthmark_core::batch::{Assurance, Batch, Transaction};
+use birthmark_core::body::{Body, Entries, Entry, Kind, Level, Parent};
+use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName};
+use birthmark_core::network::{Authority, Network, NetworkBuilder, Rules, Submitter, Trust, Validator as Member};
+use birthmark_core::note::{KeyName, PublicKey, SecretKey};
+use birthmark_core::proof::ProofBundle;
+use birthmark_core::time::{Minute, UnixSeconds};
+use birthmark_core::verify::{Candidate, Verdict, verify};
+use birthmark_service::clock::ManualClock;
+use birthmark_service::secret_file;
+use http::{Method, Request, StatusCode};
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::config::KeyFiles;
+use crate::cosigner::{CosignerError, create_state};
+
+const NOW: UnixSeconds = UnixSeconds(29_000_000 * 60);
+
+struct Installation {
+    folder: TempDir,
+    network: Arc<Network>,
+    clock: ManualClock,
+}
+
+struct Running {
+    node: Node,
+    router: Router,
+    network: Arc<Network>,
+}
+
+fn aggregator() -> SubmitterKey {
+    SubmitterKey::from_seed([5; 32])
+}
+
+impl Installation {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, seed) in
+            [(KeyFiles::VALIDATOR, 1), (KeyFiles::LOG, 2), (KeyFiles::COSIGN, 3), (KeyFiles::SUBMITTER, 4)]
+        {
+            secret_file::create(&folder.path().join(name), &[seed; 32]).unwrap();
+        }
+        create_state(folder.path()).unwrap();
+        let public = |seed| SecretKey::from_seed(&[seed; 32]).public_key();
+        let mut network = NetworkBuilder::new(KeyName::new("test.example/log").unwrap(), NOW.minute());
+        network.validators =
+            vec![Member { consensus_key: public(1), log_key: public(2), cosigning_key: public(3), p2p_address: None }];
+        network.authorities = vec![Authority {
+            number: AuthorityNumber(1),
+            id: AuthorityId::new("MFG").unwrap(),
+            token_key: None,
+            rules: Rules::default(),
+            endorsement_keys: vec![],
+        }];
+        let submitter = |number, name: &str, key: &SubmitterKey| Submitter {
+            number: SubmitterNumber(number),
+            name: SubmitterName::new(name).unwrap(),
+            key: PublicKey::from_bytes(&key.public()).unwrap(),
+        };
+        network.submitters =
+            vec![submitter(1, "aggregator", &aggregator()), submitter(2, "node-0", &SubmitterKey::from_seed([4; 32]))];
+        let (_, network) = network.build().unwrap().sign(&[&SecretKey::from_seed(&[2; 32])]).unwrap();
+        Self { folder, network: Arc::new(network), clock: ManualClock::at(NOW) }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    async fn try_start(&self) -> Result<Running, NodeError> {
+        let config = NodeConfig {
+            data_dir: self.path().to_owned(),
+            network: Arc::clone(&self.network),
+            network_file: Bytes::new(),
+            submitter: SubmitterName::new("node-0").unwrap(),
+            p2p_listen: "127.0.0.1:0".parse().unwrap(),
+            mempool_bytes: 1 << 20,
+        };
+        let node = Node::start(config, Arc::new(self.clock.clone())).await?;
+        let router = node.router(Authenticator::open("127.0.0.1:1".parse().unwrap()).unwrap());
+        Ok(Running { node, router, network: Arc::clone(&self.network) })
+    }
+
+    async fn start(&self) -> Running {
+        self.try_start().await.unwrap()
+    }
+}
+
+impl Running {
+    async fn ask<T: DeserializeOwned>(&self, request: Request<HttpBody>) -> (StatusCode, Option<T>) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).ok())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> (StatusCode, Option<T>) {
+        self.ask(Request::get(path).body(HttpBody::empty()).unwrap()).await
+    }
+
+    async fn post(&self, batch: Vec<u8>) -> (StatusCode, Vec<TransactionResult>) {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/transactions")
+            .header("prefer", "wait=30")
+            .body(HttpBody::from(batch))
+            .unwrap();
+        let (status, answer) = self.ask::<TransactionsAnswer>(request).await;
+        (status, answer.map(|answer| answer.results).unwrap_or_default())
+    }
+
+    fn batch(&self, bodies: impl IntoIterator<Item = Body>) -> Batch {
+        let transactions =
+            bodies.into_iter().map(|body| Transaction::new(Assurance::Attested, vec![], body).unwrap()).collect();
+        Batch::sign(self.network.network_id(), SubmitterNumber(1), &aggregator(), transactions)
+    }
+
+    async fn end(self) {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        self.node.run(stop).await.unwrap();
+    }
+}
+
+fn raw(authority: &str, seed: u8) -> Body {
+    let hash = ImageHash::from_bytes([seed; 32]);
+    let entry = Entry { level: Level::Raw, kind: Kind::File, hash, parent: Parent::None };
+    Body { authority: AuthorityId::new(authority).unwrap(), entries: Entries::new(vec![entry], None, None).unwrap() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_recorded_proven_and_repeated_without_harm() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    let batch = node.batch([raw("MFG", 1), raw("MFG", 2)]);
+    let (status, first) = node.post(batch.encode()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(first.iter().all(|result| matches!(result, TransactionResult::Recorded { .. })), "{first:?}");
+    assert_eq!(node.post(batch.encode()).await.1, first, "the same again");
+    let (_, mixed) = node.post(node.batch([raw("MFG", 2), raw("MFG", 3)]).encode()).await;
+    assert_eq!(mixed[0], first[1]);
+    assert!(matches!(mixed[1], TransactionResult::Recorded { .. }));
+
+    let hash = ImageHash::from_bytes([2; 32]);
+    let (status, answer) = node.get::<VerifyAnswer>(&format!("/api/v1/verify/{hash}")).await;
+    assert_eq!(status, StatusCode::OK);
+    let record = answer.unwrap().record.unwrap();
+    let proof = ProofBundle::parse(&record.proof.unwrap()).unwrap();
+    let trust = Trust::Policy(node.network.current_policy().clone());
+    let verdict = verify(&[Candidate { kind: Kind::File, hash }], &proof, &trust).unwrap();
+    assert!(matches!(verdict, Verdict::Match(finding) if finding.tx_id == record.tx_id));
+    node.end().await;
+
+    let node = installation.start().await;
+    assert_eq!(node.post(batch.encode()).await.1, first, "after a restart");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_may_not_be_recorded_are_refused_by_code() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    let good = node.batch([raw("MFG", 1)]);
+    assert_eq!(node.post(b"no batch".to_vec()).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    let mut forged = good.encode();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(node.post(forged).await.0, StatusCode::FORBIDDEN);
+    let stranger = Batch { submitter: SubmitterNumber(9), ..good.clone() };
+    assert_eq!(node.post(stranger.encode()).await.0, StatusCode::FORBIDDEN);
+    let (status, results) = node.post(node.batch([raw("MFG", 1), raw("NOBODY", 2)]).encode()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(results[0], TransactionResult::Accepted, "kept out by the other one in its batch, to be sent again");
+    assert_eq!(results[1], TransactionResult::Refused { code: "unknown_authority".to_owned() });
+    assert!(matches!(node.post(good.encode()).await.1[..], [TransactionResult::Recorded { .. }]));
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_whose_signing_state_is_gone_or_old_signs_nothing() {
+    let installation = Installation::new();
+    let state = installation.path().join("cosign.state");
+    let fresh = std::fs::read(&state).unwrap();
+    let node = installation.start().await;
+    node.post(node.batch([raw("MFG", 1)]).encode()).await;
+    node.end().await;
+    let current = std::fs::read(&state).unwrap();
+    assert_ne!(current, fresh);
+
+    secret_file::replace(&state, &fresh, secret_file::FileMode::Secret).unwrap();
+    let refused = installation.try_start().await.err().unwrap();
+    assert!(matches!(refused, NodeError::Cosigner(CosignerError::Behind { state: 0, .. })), "{refused}");
+
+    std::fs::remove_file(&state).unwrap();
+    let refused = installation.try_start().await.err().unwrap();
+    assert!(matches!(refused, NodeError::Cosigner(CosignerError::State { .. })), "{refused}");
+
+    let text = String::from_utf8(current.clone()).unwrap();
+    let root = text.lines().nth(2).unwrap();
+    let other = birthmark_core::merkle::TreeHash::from_bytes([7; 32]).to_string();
+    secret_file::replace(&state, text.replace(root, &other).as_bytes(), secret_file::FileMode::Secret).unwrap();
+    let refused = installation.try_start().await.err().unwrap();
+    assert!(matches!(refused, NodeError::Cosigner(CosignerError::Forked(_))), "{refused}");
+
+    secret_file::replace(&state, &current, secret_file::FileMode::Secret).unwrap();
+    installation.start().await.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minutes_come_from_the_clock_and_never_go_back() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    let minute = async |seed: u8| {
+        node.post(node.batch([raw("MFG", seed)]).encode()).await;
+        let hash = ImageHash::from_bytes([seed; 32]);
+        let (_, answer) = node.get::<VerifyAnswer>(&format!("/api/v1/verify/{hash}?proof=0")).await;
+        answer.unwrap().record.unwrap().timestamp.minute()
+    };
+    let now: Minute = NOW.minute();
+    assert_eq!(minute(1).await, now);
+    installation.clock.advance(120);
+    assert_eq!(minute(2).await, Minute(now.0 + 2));
+    installation.clock.set(NOW);
+    assert_eq!(minute(3).await, Minute(now.0 + 2), "a clock that was set back does not turn the log's time back");
+    node.end().await;
+}

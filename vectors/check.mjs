@@ -1,0 +1,244 @@
+// Checks every vector file with the modules in js/. Run: node vectors/check.mjs
+// Prints one line a file and "N passed, M failed"; exits 1 on a mismatch. No packages are needed.
+
+import { readFileSync } from "node:fs";
+import * as bytes from "./js/bytes.mjs";
+import * as batch from "./js/batch.mjs";
+import * as body from "./js/body.mjs";
+import * as ed25519 from "./js/ed25519.mjs";
+import { encodeValue, indexKey } from "./js/index.mjs";
+import { imageDataHash } from "./js/jpeg.mjs";
+import * as json from "./js/json.mjs";
+import * as leaf from "./js/leaf.mjs";
+import * as merkle from "./js/merkle.mjs";
+import * as network from "./js/network.mjs";
+import * as note from "./js/note.mjs";
+import * as policy from "./js/policy.mjs";
+import { verifyProof } from "./js/proof.mjs";
+import { readSubmission } from "./js/submission.mjs";
+import * as token from "./js/token.mjs";
+
+const { Refused, fixedHex, fromBase64, fromHex, toHex } = bytes;
+
+/** Text of a value with its keys sorted; a BigInt looks like the number that it is. */
+const plain = (value) =>
+  JSON.stringify(value, (_, v) => {
+    if (typeof v === "bigint") return v <= Number.MAX_SAFE_INTEGER ? Number(v) : String(v);
+    if (v instanceof Uint8Array) return toHex(v);
+    return v && typeof v === "object" && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort()) : v;
+  });
+
+function same(what, got, expected) {
+  if (plain(got) !== plain(expected)) throw new Error(`${what}: got ${plain(got)}, expected ${plain(expected)}`);
+}
+
+/** The code with which `make` refuses. */
+async function refusal(make) {
+  try {
+    await make();
+  } catch (error) {
+    if (error instanceof Refused) return error.code;
+    throw error;
+  }
+  return "accepted";
+}
+
+const refused = (make) => async (c, file) => same("refusal", await refusal(() => make(c, file)), c.reason);
+
+async function checkToken(c) {
+  const [key, nonce, nuc] = [c.table_key, c.nonce, c.nuc_hash].map((hex) => fromHex(hex));
+  same("info", token.info(c.key_index), c.hkdf_info);
+  same("key", await token.useKey(key, c.key_index), c.key);
+  const sealed = await token.seal(key, c.key_index, nonce, nuc);
+  same("sealed", sealed, { ciphertext: c.ciphertext, authTag: c.auth_tag });
+  same("opened", await token.open(key, c.key_index, nonce, sealed), nuc);
+  sealed.authTag[0] ^= 1;
+  same("forged", await refusal(() => token.open(key, c.key_index, nonce, sealed)), "forged");
+}
+
+async function checkInclusion(c) {
+  const check = async () => {
+    const [hash, root, ...path] = [c.leafHash, c.root, ...(c.proof ?? [])].map((text) => fromBase64(text));
+    await merkle.checkInclusion(hash, BigInt(c.leafIdx), BigInt(c.treeSize), path, root);
+  };
+  same("fails", (await refusal(check)) !== "accepted", c.wantErr);
+}
+
+async function checkConsistency(c) {
+  const check = async () => {
+    const [old, root, ...path] = [c.root1, c.root2, ...(c.proof ?? [])].map((text) => fromBase64(text));
+    await merkle.checkConsistency(BigInt(c.size1), BigInt(c.size2), path, old, root);
+  };
+  same("fails", (await refusal(check)) !== "accepted", c.wantErr);
+}
+
+async function checkSubmission(c) {
+  const read = await readSubmission(c.text);
+  same("submission", read, { body: c.body, idempotencyKey: c.idempotency_key, claimedTime: c.claimed_time });
+}
+
+async function checkBody(c) {
+  const encoded = body.encodeBody(c);
+  same("body", encoded, c.body);
+  same("digest", await bytes.sha256(encoded), c.digest);
+  same("again", body.encodeBody(body.decodeBody(encoded)), c.body);
+}
+
+async function checkBatch(c) {
+  const transactions = c.transactions.map((t) => ({
+    assurance: t.assurance,
+    endorsement: fromHex(t.endorsement),
+    body: body.encodeBody(t),
+  }));
+  const digests = await Promise.all(transactions.map(batch.digest));
+  same("digests", digests, c.digests);
+  const message = batch.signedMessage(fixedHex(c.network_id, 32), c.submitter, digests);
+  same("message", message, c.message);
+  const signature = await ed25519.sign(fixedHex(c.seed, 32), message);
+  same("signature", signature, c.signature);
+  same("verifies", await ed25519.verify(fromHex(c.key), message, signature), true);
+  same("wire", batch.encodeWire(c.submitter, transactions, signature), c.wire);
+  same("block", batch.encodeInBlock(c.submitter, transactions, digests, c.omitted, signature), c.block);
+  same("decoded", batch.decodeWire(fromHex(c.wire)), { submitter: c.submitter, transactions, signature });
+}
+
+async function checkForged(c) {
+  const { submitter, transactions, signature } = batch.decodeWire(fromHex(c.wire));
+  const digests = await Promise.all(transactions.map(batch.digest));
+  const message = batch.signedMessage(fixedHex(c.network_id, 32), submitter, digests);
+  same("verifies", await ed25519.verify(fromHex(c.key), message, signature), false);
+}
+
+async function checkLeaf(c) {
+  const encoded = leaf.encodeLeaf(c);
+  same("leaf", encoded, c.leaf);
+  same("leaf hash", await merkle.leafHash(encoded), c.leaf_hash);
+  const { name, leaf: _, leaf_hash, ...fields } = c;
+  same("decoded", leaf.decodeLeaf(encoded), fields);
+}
+
+async function checkIndexKey(c) {
+  same("key", await indexKey(fixedHex(c.image_hash, 32)), c.key);
+}
+
+async function checkIndexValue(c) {
+  same("value", encodeValue(c.records), c.value);
+  same("value hash", await bytes.sha256(fromHex(c.value)), c.value_hash);
+}
+
+async function checkGenesis(c) {
+  const keys = (v) => Object.fromEntries(Object.entries(v).map(([name, hex]) => [name, fixedHex(hex, 32)]));
+  const validators = c.validators.map(keys);
+  const encoded = network.encodeGenesis({ ...c, validators });
+  same("genesis", encoded, c.genesis);
+  same("network_id", await bytes.sha256(encoded), c.network_id);
+  for (const { epoch, hash } of c.validator_set_hashes) {
+    same(`validator set of epoch ${epoch}`, await network.validatorSetHash(epoch, validators), hash);
+  }
+  same("again", network.encodeGenesis(network.decodeGenesis(encoded)), c.genesis);
+}
+
+async function checkNetwork(c) {
+  const read = await network.parseNetwork(c.file);
+  const epochs = await Promise.all(
+    read.epochs.map(async ({ number, validators, policy: rules }) => ({
+      epoch: number,
+      validator_set_hash: await network.validatorSetHash(number, validators),
+      policy: policy.policyText(rules),
+    })),
+  );
+  same("id, origin, age", [read.id, read.origin, read.maxAge], [c.network_id, c.origin, c.max_age]);
+  same("epochs", epochs, c.epochs);
+  same("authorities", read.authorities.map(({ number, id }) => [number, id]), c.authorities);
+  for (const [size, epoch] of c.epoch_for_size) same(`size ${size}`, network.epochForSize(read, BigInt(size)).number, epoch);
+}
+
+async function checkPolicy(c) {
+  const read = await policy.parsePolicy(c.policy);
+  same("canonical", policy.policyText(read), c.canonical);
+  same("again", policy.policyText(await policy.parsePolicy(c.canonical)), c.canonical);
+  same("counting", policy.counting(read), c.counting);
+  const sets = Array.from({ length: 2 ** c.witnesses.length }, (_, set) => set);
+  const cosigned = (set) => new Set(c.witnesses.filter((_, at) => set & (1 << at)));
+  same("enough", sets.filter((set) => policy.isSatisfied(read, cosigned(set))), c.enough);
+}
+
+async function checkSigner(c) {
+  const key = await note.verifierKey(c.key_name, c.type, fixedHex(c.public_key, 32));
+  same("vkey", note.vkey(key), c.vkey);
+  same("vkey read", await note.parseVkey(c.vkey), key);
+  const message = c.type === note.LOG ? bytes.ascii(c.text) : note.cosignedMessage(c.text, c.time);
+  const bare = await ed25519.sign(fixedHex(c.seed, 32), message);
+  const signature = c.type === note.LOG ? bare : bytes.concat(bytes.be64(c.time), bare);
+  same("line", note.lineText(key, signature), c.line);
+}
+
+const trustOf = (c, file) => network.parseTrust(file.trust[c.trust]);
+
+async function checkCheckpoint(c, file) {
+  const { root, size, ...read } = await network.verifyCheckpoint(c.note, await trustOf(c, file));
+  const { origin, time, cosigners } = c;
+  same("checkpoint", read, { origin, time, cosigners });
+  same("tree", [String(size), bytes.toBase64(root)], [c.size, c.root]);
+}
+
+async function checkProof(c, file) {
+  same("verdict", await verifyProof(c.proof, c.files, await trustOf(c, file)), c.verdict);
+}
+
+async function checkImageData(c) {
+  same("hash", await imageDataHash(fromHex(c.file)), c.image_data_hash);
+}
+
+/** The lists of each file and what is done with each of their items. */
+const FILES = {
+  "token-v1.json": { cases: checkToken },
+  "rfc6962-inclusion.json": { cases: checkInclusion },
+  "rfc6962-consistency.json": { cases: checkConsistency },
+  "submission.json": { cases: checkSubmission, refused: refused((c) => readSubmission(c.text)) },
+  "body.json": { cases: checkBody, refused: refused((c) => body.decodeBody(fromHex(c.body))) },
+  "batch.json": { cases: checkBatch, refused: refused((c) => batch.decodeWire(fromHex(c.wire))), forged: checkForged },
+  "leaf.json": { cases: checkLeaf, refused: refused((c) => leaf.decodeLeaf(fromHex(c.leaf))) },
+  "index.json": { cases: checkIndexKey, values: checkIndexValue },
+  "genesis.json": { cases: checkGenesis, refused: refused((c) => network.decodeGenesis(fromHex(c.genesis))) },
+  "network.json": { cases: checkNetwork, refused: refused((c) => network.parseNetwork(c.file)) },
+  "policy.json": { cases: checkPolicy, refused: refused((c) => policy.parsePolicy(c.policy)) },
+  "checkpoint.json": {
+    signers: checkSigner,
+    cases: checkCheckpoint,
+    refused: refused(async (c, file) => network.verifyCheckpoint(c.note, await trustOf(c, file))),
+  },
+  "proof.json": {
+    cases: checkProof,
+    altered: refused(async (c, file) => verifyProof(c.proof, c.files, await trustOf(c, file))),
+  },
+  "image-data.json": { cases: checkImageData },
+};
+
+let [passed, failed] = [0, 0];
+const fail = (...message) => {
+  failed += 1;
+  console.error("FAILED", ...message);
+};
+
+for (const [name, lists] of Object.entries(FILES)) {
+  const file = json.parse(readFileSync(new URL(name, import.meta.url), "utf8"));
+  const counts = [];
+  for (const [list, check] of Object.entries(lists)) {
+    if (!file[list]?.length) fail(`${name}: no ${list}`);
+    let held = 0;
+    for (const [at, item] of (file[list] ?? []).entries()) {
+      try {
+        await check(item, file);
+        held += 1;
+      } catch (error) {
+        fail(`${name}: ${list}[${at}] ${item.name ?? ""}: ${error instanceof Refused ? `refused: ${error.code}, ` : ""}${error.message}`);
+      }
+    }
+    passed += held;
+    counts.push(`${held} of ${file[list]?.length ?? 0} ${list}`);
+  }
+  console.log(`${name}: ${counts.join(", ")}`);
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed ? 1 : 0;
