@@ -97,7 +97,7 @@ fn proof_wish(query: Option<&str>) -> Result<ProofWish, Problem> {
         Some("0") => Ok(ProofWish::Without),
         Some("1") => Ok(ProofWish::With),
         Some(_) => {
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_query", "the query parameter proof is 0 or 1"))
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_query", "the query parameter proof is 0 or 1"))
         }
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(proof_wish(Some("x=1&proof=0")), Ok(ProofWish::Without));
         assert_eq!(proof_wish(Some("proof=1")), Ok(ProofWish::With));
         for bad in ["proof=", "proof=2", "proof=true", "proof=01"] {
-            assert_eq!(proof_wish(Some(bad)).unwrap_err().code(), "wrong_query", "{bad}");
+            assert_eq!(proof_wish(Some(bad)).unwrap_err().code(), "malformed_query", "{bad}");
         }
     }
 }

@@ -68,15 +68,19 @@ pub struct Camera<S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
     /// Its row.
-    pub id: PhotoId,
+    pub photo: PhotoId,
     /// Its number.
     pub frame: u64,
     /// The JPEG, under the data folder as it was given.
     pub jpeg: PathBuf,
     /// The DNG, likewise.
     pub dng: PathBuf,
-    /// What is submitted about it.
-    pub hashes: PhotoHashes,
+    /// Of the canonical raw, which is the DNG's strip.
+    pub raw_hash: ImageHash,
+    /// Of the JPEG file's bytes.
+    pub processed_hash: ImageHash,
+    /// Of the JPEG without its metadata segments.
+    pub image_data_hash: ImageHash,
 }
 
 /// Why there is no photograph, or why it has no row.
@@ -170,16 +174,10 @@ impl<S: Sensor> Camera<S> {
         on_step(Step::JpegProcessed { bytes: made.jpeg_bytes });
         on_step(Step::ProcessedHashed { hash: made.hashes.processed });
         let Files { jpeg, dng } = files;
-        let Captured { id, frame, jpeg, dng, hashes } = self.enqueue(NewPhoto {
-            frame,
-            taken_at: time.at,
-            time_source: time.source,
-            jpeg,
-            dng,
-            hashes: made.hashes,
-        })?;
+        let (taken_at, time_source) = (time.at, time.source);
+        let captured = self.enqueue(NewPhoto { frame, taken_at, time_source, jpeg, dng, hashes: made.hashes })?;
         on_step(Step::Queued);
-        Ok(Captured { id, frame, jpeg, dng, hashes })
+        Ok(captured)
     }
 
     /// The exposure's number, which must be one that was reserved and has not been used.
@@ -194,9 +192,10 @@ impl<S: Sensor> Camera<S> {
 
     fn enqueue(&self, photo: NewPhoto) -> Result<Captured, CaptureError> {
         let (jpeg, dng) = (self.settings.data.join(&photo.jpeg), self.settings.data.join(&photo.dng));
-        let (frame, hashes) = (photo.frame, photo.hashes);
+        let frame = photo.frame;
+        let PhotoHashes { raw: raw_hash, processed: processed_hash, image_data: image_data_hash } = photo.hashes;
         match self.settings.queue.insert(photo) {
-            Ok(id) => Ok(Captured { id, frame, jpeg, dng, hashes }),
+            Ok(photo) => Ok(Captured { photo, frame, jpeg, dng, raw_hash, processed_hash, image_data_hash }),
             Err(source) => Err(CaptureError::Unqueued { jpeg, source }),
         }
     }

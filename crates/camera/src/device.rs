@@ -27,6 +27,7 @@ use birthmark_core::ids::{DeviceSerial, KeyIndex, TableId};
 use birthmark_core::json::{self, JsonError};
 use birthmark_core::keytable::TableKey;
 use birthmark_core::token::{self, NucHash, SealedToken};
+use birthmark_service::random::OsRng;
 use birthmark_service::secret_file::{self, SecretFileError};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -163,7 +164,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Seals tokens for one camera.
-pub struct Sealer<R> {
+pub struct Sealer<R = OsRng> {
     credentials: Arc<Credentials>,
     rng: Mutex<R>,
 }

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use birthmark_core::time::Clock;
 use birthmark_service::client::{ClientOptions, ClientSetupError, HttpClient};
+use birthmark_service::random::OsRng;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use rand_core::CryptoRng;
@@ -42,7 +43,7 @@ pub use request::submission;
 use attempt::Next;
 
 /// What an uploader works with.
-pub struct UploadSettings<R> {
+pub struct UploadSettings<R = OsRng> {
     /// The data folder, where proofs are put.
     pub data: PathBuf,
     /// Its queue.
@@ -92,7 +93,7 @@ impl Default for UploadOptions {
 }
 
 /// Brings photographs of one queue to one aggregator.
-pub struct Uploader<R> {
+pub struct Uploader<R = OsRng> {
     settings: UploadSettings<R>,
     client: HttpClient,
 }
@@ -132,8 +133,8 @@ pub struct DrainReport {
     pub pending: u64,
 }
 
-/// Told of each step of each photograph.
-pub type OnStep<'a> = &'a (dyn Fn(PhotoId, Step) + Sync);
+/// Told of each step. Where several photographs are under way, their steps are interleaved.
+pub type OnStep<'a> = &'a (dyn Fn(Step) + Sync);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WhenEmpty {
@@ -179,7 +180,8 @@ impl<R: CryptoRng + Send> Uploader<R> {
         Ok(outcome(self.settings.queue.photo(id).await?))
     }
 
-    /// Submits all that is in the queue, until nothing is left to do or `until` is cancelled.
+    /// Submits all that is in the queue, until nothing is left to do or `until` is cancelled. Cancel it
+    /// that way: if the future is dropped, rows under way stay held for a minute.
     pub async fn drain(&self, until: &CancellationToken, on_step: OnStep<'_>) -> Result<DrainReport, QueueError> {
         self.work(until, WhenEmpty::End, on_step).await
     }

@@ -1,7 +1,7 @@
 //! The registry's ledger: which block is valid, what it changes, and how that is proven.
 //!
 //! The way of a block: `block` decodes it, `rules` judge it, `apply` turns it into changes,
-//! `store` commits them atomically, `log` and `index` prove and find what is recorded.
+//! `store` commits them atomically, `index` finds what is recorded.
 //! [`Ledger`] ties these together.
 //!
 //! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone

@@ -64,7 +64,7 @@ pub fn check<E>(
         return Ok(Err(Refusal::UnknownAuthority));
     };
     if transaction.assurance() == Assurance::Endorsed {
-        // Networks cannot name endorsement keys yet, so none is known.
+        // Endorsements cannot be checked here yet, and what is not checked is not recorded.
         return Ok(Err(Refusal::UnknownEndorsementKey));
     }
     let entries = &body.entries;

@@ -39,12 +39,16 @@ impl NodeChain {
     pub(crate) fn publish(&self) -> Result<(), NodeError> {
         // Held across the state file's fsync on purpose: two signatures at once must not be.
         let mut cosigner = self.cosigner.lock();
-        let signed = cosigner.sign(&self.ledger, &self.ledger.head(), self.clock.now())?;
-        self.publisher.publish(&self.ledger, signed)
+        match cosigner.sign(&self.ledger, &self.ledger.head(), self.clock.now())? {
+            Some(signed) => self.publisher.publish(&self.ledger, signed),
+            // A ledger that was lost is applied anew from the engine's archive; until it has caught up
+            // with what was signed before, there is nothing to publish.
+            None => Ok(()),
+        }
     }
 
-    fn build(&self, parent: &OrderedBlock, unapplied: &[OrderedBlock]) -> Option<Proposal> {
-        let ancestors: Vec<_> = unapplied.iter().chain([parent]).map(as_block).collect();
+    fn build(&self, unapplied: &[OrderedBlock]) -> Option<Proposal> {
+        let ancestors: Vec<_> = unapplied.iter().map(as_block).collect();
         let view = match self.ledger.view_after(&ancestors) {
             Ok(Ok(view)) => view,
             Ok(Err(invalid)) => {
@@ -127,7 +131,7 @@ impl Chain for NodeChain {
 
     fn propose(
         &self,
-        parent: OrderedBlock,
+        _parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
         patience: Duration,
     ) -> BoxFuture<'static, Option<Proposal>> {
@@ -135,7 +139,7 @@ impl Chain for NodeChain {
         Box::pin(async move {
             // Out of patience means an empty block, which is what `build` makes of an empty mempool.
             let _ = tokio::time::timeout(patience, chain.mempool.wait_for_work()).await;
-            tokio::task::spawn_blocking(move || chain.build(&parent, &unapplied)).await.ok().flatten()
+            tokio::task::spawn_blocking(move || chain.build(&unapplied)).await.ok().flatten()
         })
     }
 

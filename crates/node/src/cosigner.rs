@@ -47,14 +47,6 @@ pub enum CosignerError {
         /// Size of the newest checkpoint in the store.
         published: u64,
     },
-    /// The tree is smaller than the one signed last.
-    #[error("the log has {got} leaves, but {signed} were signed before")]
-    Shrunk {
-        /// Size signed last.
-        signed: u64,
-        /// Size of the tree to sign.
-        got: u64,
-    },
     /// The tree does not extend the one signed last.
     #[error("the first {0} leaves of the log do not give the root that was signed before")]
     Forked(u64),
@@ -105,11 +97,17 @@ impl Cosigner {
         Ok(Self { path, last, log, cosign })
     }
 
-    /// Signs the log at `head`, if it extends what was signed last. Durable before the signature leaves.
-    pub(crate) fn sign(&mut self, ledger: &Ledger, head: &Head, now: UnixSeconds) -> Result<Signed, CosignerError> {
+    /// Signs the log at `head`, if it extends what was signed last; nothing while it is still shorter.
+    /// Durable before the signature leaves.
+    pub(crate) fn sign(
+        &mut self,
+        ledger: &Ledger,
+        head: &Head,
+        now: UnixSeconds,
+    ) -> Result<Option<Signed>, CosignerError> {
         let (size, root) = self.last;
         if head.size < size {
-            return Err(CosignerError::Shrunk { signed: size, got: head.size });
+            return Ok(None);
         }
         if ledger.root(size)? != root {
             return Err(CosignerError::Forked(size));
@@ -120,11 +118,11 @@ impl Cosigner {
             self.last = next;
         }
         let checkpoint = Checkpoint { origin: ledger.network().origin().clone(), size: head.size, root: head.root };
-        Ok(Signed {
+        Ok(Some(Signed {
             log: checkpoint.log_signature(&self.log)?,
             cosignature: checkpoint.cosign(&self.cosign, now)?,
             checkpoint,
-        })
+        }))
     }
 }
 

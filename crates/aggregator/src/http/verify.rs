@@ -32,7 +32,7 @@ pub(super) async fn handle(
 }
 
 fn malformed() -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_image_hash", "the image hash must be 64 hex digits")
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_hash", "the image hash must be 64 hex digits")
 }
 
 fn unavailable(error: &AskError) -> Problem {

@@ -16,7 +16,7 @@ async fn confirmed_receipt_comes_with_its_proof_unless_declined() {
     assert_eq!((&receipt["status"], &receipt["proof"]), (&json!("confirmed"), &json!("proof of 0")));
     let path = format!("/api/v1/submission/{}", reply.body["receipt_id"].as_str().unwrap());
     assert!(running.get(&format!("{path}?proof=0")).await.body.get("proof").is_none());
-    assert_eq!(running.get(&format!("{path}?proof=yes")).await.code.as_deref(), Some("wrong_query"));
+    assert_eq!(running.get(&format!("{path}?proof=yes")).await.code.as_deref(), Some("malformed_query"));
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn malformed_hash_is_refused_without_asking_the_node() {
     let running = world.start().await;
     for bad in ["x".to_owned(), "ab".repeat(31), "ab".repeat(33), "zz".repeat(32), "%D9%A3".repeat(64)] {
         let reply = running.get(&format!("/api/v1/verify/{bad}")).await;
-        assert_eq!((reply.status, reply.code.as_deref()), (422, Some("wrong_image_hash")), "{bad}");
+        assert_eq!((reply.status, reply.code.as_deref()), (422, Some("malformed_hash")), "{bad}");
     }
     assert_eq!(world.node.verify.calls(), 0);
 }

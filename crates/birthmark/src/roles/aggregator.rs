@@ -58,7 +58,7 @@ pub(crate) struct AggregatorServeArgs {
     /// Seconds after which fewer are released; 0 releases at once.
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     mix_delay: u64,
-    /// Refused if it names PostgreSQL: this version keeps submissions in SQLite.
+    /// Refused: this version keeps submissions in SQLite only.
     #[arg(long, env = "DATABASE_URL", hide = true)]
     database_url: Option<String>,
     #[command(flatten)]

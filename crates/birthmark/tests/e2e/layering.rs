@@ -58,7 +58,7 @@ fn crates_depend_on_each_other_only_as_the_architecture_says() {
 }
 
 #[test]
-fn core_and_camera_stay_free_of_servers_and_consensus() {
+fn core_reads_no_file_clock_socket_or_randomness() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "-p", "birthmark-core", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
         .current_dir(root())

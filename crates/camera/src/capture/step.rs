@@ -74,6 +74,13 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Whether it brought the photograph forward; the others say what stands in its way.
+    pub const fn is_progress(&self) -> bool {
+        !matches!(self, Self::Resealing { .. } | Self::Waiting { .. } | Self::Parked { .. })
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

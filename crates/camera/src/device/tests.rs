@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use birthmark_service::random::OsRng;
 use serde_json::{Value, json};
 
 use super::*;

@@ -39,13 +39,13 @@ impl<R: CryptoRng + Send> Uploader<R> {
         wait: Duration,
         on_step: OnStep<'_>,
     ) -> Result<Next, QueueError> {
-        match (claimed.photo.state, claimed.photo.receipt, claimed.photo.recorded) {
-            (PhotoState::Queued, ..) => self.submit(claimed, wait, on_step).await,
-            (PhotoState::Sent, Some(receipt), _) => self.follow(claimed, receipt, on_step).await,
-            (PhotoState::Confirmed, _, Some(recorded)) => self.fetch_proof(claimed, recorded, on_step).await,
-            // The schema allows neither.
-            (PhotoState::Sent, None, _) => self.apply(&claimed, Change::Forgotten, Next::Now).await,
-            (PhotoState::Confirmed | PhotoState::Parked, ..) => {
+        match (claimed.photo.state, claimed.photo.receipt) {
+            (PhotoState::Queued, _) => self.submit(claimed, wait, on_step).await,
+            (PhotoState::Sent, Some(receipt)) => self.follow(claimed, receipt, on_step).await,
+            (PhotoState::Confirmed, _) => self.fetch_proof(claimed, on_step).await,
+            // The schema allows no such row, and parked ones are not claimed.
+            (PhotoState::Sent, None) => self.apply(&claimed, Change::Forgotten, Next::Now).await,
+            (PhotoState::Parked, _) => {
                 self.settings.queue.release(claimed.photo.id).await?;
                 Ok(Next::Ended)
             }
@@ -60,7 +60,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
         // Without one after all, another process has ended the row meanwhile.
         let Some(token) = claimed.token.clone() else { return Ok(Next::Now) };
         if unsealed {
-            on_step(id, Step::TokenSealed { table: token.table_id, key_index: token.key_index });
+            on_step(Step::TokenSealed { table: token.table_id, key_index: token.key_index });
         }
         let Photo { photo, .. } = &claimed.photo;
         let authority = self.settings.sealer.credentials().authority();
@@ -68,7 +68,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
         let call = self.client.post_json_with::<Reply>("/api/v1/submit", prefer(wait), &body);
         let verdict = self.verdict_of(call, wait, Asked::Submit).await;
         if let Verdict::Pending { .. } | Verdict::Confirmed { receipt: Some(_), .. } = &verdict {
-            on_step(id, Step::Submitted);
+            on_step(Step::Submitted);
         }
         self.conclude(claimed, verdict, on_step).await
     }
@@ -88,15 +88,11 @@ impl<R: CryptoRng + Send> Uploader<R> {
         match tokio::time::timeout(wait.min(LONGEST_WAIT) + self.settings.options.answer_time, call).await {
             Ok(Ok(answer)) => verdict::of_reply(answer.body),
             Ok(Err(error)) => verdict::of_error(&error, asked),
-            Err(_) => {
-                let error = format!("{} did not answer in time", self.client.origin());
-                Verdict::Again { error, retry_after: None }
-            }
+            Err(_) => Verdict::Again { error: self.no_answer(), retry_after: None },
         }
     }
 
     async fn conclude(&self, claimed: Claimed, verdict: Verdict, on_step: OnStep<'_>) -> Result<Next, QueueError> {
-        let id = claimed.photo.id;
         match verdict {
             Verdict::Pending { receipt } => {
                 let attempts = if claimed.photo.state == PhotoState::Sent { claimed.photo.attempts } else { 0 };
@@ -106,11 +102,11 @@ impl<R: CryptoRng + Send> Uploader<R> {
             }
             Verdict::Confirmed { receipt, recorded, proof } => {
                 if receipt.is_some() {
-                    on_step(id, Step::SmaPassed);
+                    on_step(Step::SmaPassed);
                 }
-                on_step(id, Step::Recorded(recorded));
+                on_step(Step::Recorded(recorded));
                 if let Some(receipt) = receipt {
-                    on_step(id, Step::ReceiptId(receipt));
+                    on_step(Step::ReceiptId(receipt));
                 }
                 // A proof that is missing or wrong here is fetched on its own: the record stands anyway.
                 let proof = proof.filter(|text| verdict::proves(text, &claimed.photo.photo.hashes, recorded));
@@ -122,8 +118,8 @@ impl<R: CryptoRng + Send> Uploader<R> {
             }
             Verdict::Reseal { reason } if claimed.photo.seals < self.settings.options.max_seals => {
                 let token = self.settings.sealer.seal();
-                on_step(id, Step::Resealing { reason: reason.clone() });
-                on_step(id, Step::TokenSealed { table: token.table_id, key_index: token.key_index });
+                on_step(Step::Resealing { reason: reason.clone() });
+                on_step(Step::TokenSealed { table: token.table_id, key_index: token.key_index });
                 self.apply(&claimed, Change::Resealed { token, reason }, Next::Now).await
             }
             Verdict::Reseal { reason } => {
@@ -137,19 +133,23 @@ impl<R: CryptoRng + Send> Uploader<R> {
     }
 
     /// The registry has it, but its proof did not come along.
-    async fn fetch_proof(&self, claimed: Claimed, recorded: Recorded, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+    async fn fetch_proof(&self, claimed: Claimed, on_step: OnStep<'_>) -> Result<Next, QueueError> {
         let hashes = &claimed.photo.photo.hashes;
         let path = format!("/api/v1/verify/{}?proof=1", hashes.processed);
-        let answer = match self.client.get_json::<VerifyAnswer>(&path).await {
-            Ok(answer) => answer.body,
-            Err(error) => return self.fail(&claimed, error.to_string(), error.retry_after(), on_step).await,
+        // The client's own time limit is for answers that are waited for; this one has none to wait for.
+        let call = tokio::time::timeout(self.settings.options.answer_time, self.client.get_json::<VerifyAnswer>(&path));
+        let answer = match call.await {
+            Ok(Ok(answer)) => answer.body,
+            Ok(Err(error)) => return self.fail(&claimed, error.to_string(), error.retry_after(), on_step).await,
+            Err(_) => return self.fail(&claimed, self.no_answer(), None, on_step).await,
         };
-        // The best record may be another than ours, where somebody else has registered the same hashes.
+        // The best record may be another than ours, where somebody else has registered the same hashes:
+        // then that one is told, so that record and proof agree.
         let found = answer.record.and_then(|record| {
             let recorded = Recorded { tx_id: record.tx_id, block_height: record.block_height };
-            record.proof.filter(|text| verdict::proves(text, hashes, recorded))
+            record.proof.filter(|text| verdict::proves(text, hashes, recorded)).map(|text| (recorded, text))
         });
-        let Some(text) = found else {
+        let Some((recorded, text)) = found else {
             let error = "the aggregator has no proof of this photograph yet".to_owned();
             return self.fail(&claimed, error, None, on_step).await;
         };
@@ -166,20 +166,19 @@ impl<R: CryptoRng + Send> Uploader<R> {
         proof: Option<PathBuf>,
         on_step: OnStep<'_>,
     ) -> Result<Next, QueueError> {
-        let (id, stored) = (claimed.photo.id, proof.is_some());
+        let stored = proof.is_some();
         let next = if stored { Next::Ended } else { Next::Now };
         let next = self.apply(&claimed, Change::Confirmed { recorded, proof }, next).await?;
         if stored {
-            on_step(id, Step::ProofStored);
+            on_step(Step::ProofStored);
         }
         Ok(next)
     }
 
     async fn park(&self, claimed: &Claimed, reason: String, on_step: OnStep<'_>) -> Result<Next, QueueError> {
-        let id = claimed.photo.id;
         tracing::warn!(photo = %claimed.photo.photo.jpeg.display(), %reason, "a photograph was refused for good and is parked");
         let next = self.apply(claimed, Change::Parked { reason: reason.clone() }, Next::Ended).await?;
-        on_step(id, Step::Parked { reason });
+        on_step(Step::Parked { reason });
         Ok(next)
     }
 
@@ -192,7 +191,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
     ) -> Result<Next, QueueError> {
         let pause = self.pause(self.settings.options.retry_base, claimed.photo.attempts);
         let pause = pause.max(retry_after.unwrap_or_default());
-        on_step(claimed.photo.id, Step::Waiting { reason: error.clone() });
+        on_step(Step::Waiting { reason: error.clone() });
         let next_try = self.at(pause);
         self.apply(claimed, Change::Failed { error, next_try }, Next::Later(pause)).await
     }
@@ -212,6 +211,10 @@ impl<R: CryptoRng + Send> Uploader<R> {
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(format!("the proof was not written: {error}")),
         }
+    }
+
+    fn no_answer(&self) -> String {
+        format!("{} did not answer in time", self.client.origin())
     }
 
     /// Exponential with full jitter.

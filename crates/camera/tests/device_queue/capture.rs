@@ -29,16 +29,16 @@ async fn exposure_becomes_two_files_a_row_and_a_proof() {
     let captured = camera.capture(&mut |step| lines.push(step.to_string())).unwrap();
 
     let jpeg = fs::read(&captured.jpeg).unwrap();
-    assert_eq!(captured.hashes.processed, ImageHash::of(&jpeg), "the bytes on disk");
-    assert_eq!(Some(captured.hashes.image_data), jpeg_image_data(&jpeg));
+    assert_eq!(captured.processed_hash, ImageHash::of(&jpeg), "the bytes on disk");
+    assert_eq!(Some(captured.image_data_hash), jpeg_image_data(&jpeg));
     let raw = dng::read_canonical_raw(&fs::read(&captured.dng).unwrap()).unwrap();
-    assert_eq!(captured.hashes.raw, raw.hash());
+    assert_eq!(captured.raw_hash, raw.hash());
     assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0].starts_with("Raw Bayer captured (0.0MP, 96x64, simulated"), "{lines:?}");
     assert!(lines[1].contains("software key, no TPM") && lines[4].starts_with("Captured"), "{lines:?}");
 
     let outcome =
-        field.uploader(&aggregator.url()).submit_one(captured.id, Some(DEADLINE), &field.on_step()).await.unwrap();
+        field.uploader(&aggregator.url()).submit_one(captured.photo, Some(DEADLINE), &field.on_step()).await.unwrap();
     let Outcome::Confirmed { proof: Some(proof), .. } = outcome else { panic!("{outcome:?}") };
     assert!(field.path().join(proof).exists());
     let hashes: Vec<_> = aggregator.bodies()[0]["image_hashes"]
@@ -47,7 +47,7 @@ async fn exposure_becomes_two_files_a_row_and_a_proof() {
         .iter()
         .map(|image| image["image_hash"].as_str().unwrap().to_owned())
         .collect();
-    let expected = [captured.hashes.raw, captured.hashes.processed, captured.hashes.image_data];
+    let expected = [captured.raw_hash, captured.processed_hash, captured.image_data_hash];
     assert_eq!(hashes, expected.map(|hash| hash.to_string()));
 }
 
@@ -60,7 +60,7 @@ fn numbers_go_on_and_no_two_exposures_are_alike() {
         for shot in 0..2 {
             let captured = camera.capture(&mut |_| ()).unwrap();
             assert_eq!(captured.frame, run * 2 + shot + 1);
-            hashes.push(captured.hashes.raw);
+            hashes.push(captured.raw_hash);
         }
         let beyond = camera.capture(&mut |_| ());
         assert!(matches!(beyond, Err(CaptureError::Frame { .. })), "{beyond:?}");
@@ -99,7 +99,10 @@ async fn photograph_without_its_row_is_recovered_and_leftovers_are_removed() {
     let (camera, recovery) = field.camera(1).unwrap();
     let [id] = recovery.recovered[..] else { panic!("{recovery:?}") };
     let row = field.queue.photo(id).await.unwrap();
-    assert_eq!((row.photo.frame, row.photo.hashes), (1, captured.hashes));
+    assert_eq!(
+        (row.photo.frame, row.photo.hashes.raw, row.photo.hashes.processed),
+        (1, captured.raw_hash, captured.processed_hash)
+    );
     assert_eq!(row.photo.time_source, TimeSource::Unsynced);
     assert_eq!(recovery.leftovers, 1);
     let incomplete: Vec<PathBuf> =

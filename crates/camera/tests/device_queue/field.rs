@@ -28,7 +28,7 @@ pub(crate) struct Field {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) queue: Queue,
     pub(crate) clock: ManualClock,
-    pub(crate) steps: Mutex<Vec<(PhotoId, Step)>>,
+    pub(crate) steps: Mutex<Vec<Step>>,
 }
 
 impl Field {
@@ -94,15 +94,15 @@ impl Field {
         .unwrap()
     }
 
-    pub(crate) fn on_step(&self) -> impl Fn(PhotoId, Step) + Sync {
-        |id, step| self.steps.lock().unwrap().push((id, step))
+    pub(crate) fn on_step(&self) -> impl Fn(Step) + Sync {
+        |step| self.steps.lock().unwrap().push(step)
     }
 
     /// The names of the steps so far.
     pub(crate) fn step_names(&self) -> Vec<String> {
         let steps = self.steps.lock().unwrap();
         let name = |step: &Step| format!("{step:?}").split([' ', '(', '{']).next().unwrap().to_owned();
-        steps.iter().map(|(_, step)| name(step)).collect()
+        steps.iter().map(name).collect()
     }
 
     pub(crate) fn seed() -> DeviceSeed {

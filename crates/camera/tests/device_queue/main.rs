@@ -7,4 +7,6 @@ mod capture;
 #[cfg(test)]
 mod field;
 #[cfg(test)]
+mod provision;
+#[cfg(test)]
 mod upload;

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::aggregator::{Act, Aggregator, TX_ID};
 use super::field::{DEADLINE, Field};
 
+/// Whether a task may move between threads.
+fn can_be_spawned<T: Send>(_: &T) {}
+
 const RECORDED: Recorded = Recorded { tx_id: TxId(TX_ID), block_height: Height(3) };
 
 async fn drained(field: &Field, url: &str) -> DrainReport {
@@ -209,12 +212,14 @@ async fn cancelled_run_lets_go_of_what_it_holds() {
     let (field, aggregator) = (Field::new(), Aggregator::start([Act::Hang]).await);
     field.photo(1);
     let (uploader, stop) = (field.uploader(&aggregator.url()), CancellationToken::new());
-    let on_step = |_, step: birthmark_camera::capture::Step| {
+    let on_step = |step: birthmark_camera::capture::Step| {
         if matches!(step, birthmark_camera::capture::Step::TokenSealed { .. }) {
             stop.cancel();
         }
     };
-    let report = timeout(DEADLINE, uploader.run(&stop, &on_step)).await.unwrap().unwrap();
+    let run = uploader.run(&stop, &on_step);
+    can_be_spawned(&run);
+    let report = timeout(DEADLINE, run).await.unwrap().unwrap();
     assert_eq!(report, DrainReport { confirmed: 0, parked: 0, pending: 1 });
     assert_eq!(drained(&field, &Aggregator::start([]).await.url()).await.confirmed, 1);
 }

@@ -15,7 +15,8 @@ pub struct TransactionsAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum TransactionResult {
-    /// In the node's memory, not recorded yet: the sender keeps it and asks again.
+    /// Not refused and not recorded yet: the sender keeps it and asks again. Where another transaction of
+    /// the batch is refused, the node has kept none of it, and the next batch must leave that one out.
     Accepted,
     /// On record, covered by a published checkpoint.
     Recorded {

@@ -215,6 +215,10 @@ fn documents_that_contradict_themselves_are_refused_by_cause() {
         ("genesis: truncated", |d| d["genesis"] = json!("AAAA")),
         ("genesis: not a genesis", |d| d["genesis"] = json!(base64::encode([0; 40]))),
         ("epochs has 0", |d| d["epochs"] = json!([])),
+        ("epochs has 3", |d| {
+            let last = d["epochs"][1].clone();
+            d["epochs"].as_array_mut().unwrap().push(last);
+        }),
         ("epoch 1 is out of order", |d| d["epochs"][0]["epoch"] = json!(1)),
         ("epoch 0 is out of order", |d| d["epochs"][0]["first_height"] = json!(1)),
         ("epoch 0 must not have an end", |d| d["epochs"][0]["last_size"] = json!(1)),

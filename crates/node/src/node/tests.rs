@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use axum::body::Body as HttpBody;
+use axum::http::{Method, Request, StatusCode};
 use birthmark_core::ImageHash;
 use birthmark_core::api::transactions::{TransactionResult, TransactionsAnswer};
 use birthmark_core::api::verify::VerifyAnswer;
@@ -16,7 +17,6 @@ use birthmark_core::time::{Minute, UnixSeconds};
 use birthmark_core::verify::{Candidate, Verdict, verify};
 use birthmark_service::clock::ManualClock;
 use birthmark_service::secret_file;
-use http::{Method, Request, StatusCode};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -214,6 +214,24 @@ async fn a_validator_whose_signing_state_is_gone_or_old_signs_nothing() {
 
     secret_file::replace(&state, &current, secret_file::FileMode::Secret).unwrap();
     installation.start().await.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ledger_is_applied_anew_and_continues_the_same_log() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    let batch = node.batch([raw("MFG", 1)]);
+    let (_, first) = node.post(batch.encode()).await;
+    node.end().await;
+    std::fs::remove_dir_all(installation.path().join("ledger")).unwrap();
+    let node = installation.start().await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while node.get::<serde_json::Value>("/ready").await.0 != StatusCode::OK {
+        assert!(tokio::time::Instant::now() < deadline, "never ready");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.post(batch.encode()).await.1, first);
+    node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
