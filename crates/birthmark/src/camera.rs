@@ -96,7 +96,8 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
     let quiet = args.json;
     let steps = move |step: Step| {
         if !quiet {
-            say(format_args!("✓ {step}"));
+            let mark = if step.is_progress() { "✓" } else { "…" };
+            say(format_args!("{mark} {step}"));
         }
     };
     let mut session = Session::open(opening).await?;
@@ -107,7 +108,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
     let upload = async {
         let mut sent = Vec::new();
         while let Some(id) = to_send.recv().await {
-            sent.push((id, uploader.submit_one(id, Some(ANSWER), &steps).await?));
+            sent.push((id, session::submit(&uploader, id, ANSWER, &steps).await?));
         }
         Ok::<_, anyhow::Error>(sent)
     };
@@ -127,7 +128,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
     let (sent, shot) = tokio::join!(upload, shoot);
     let mut sent = sent?;
     shot?;
-    if args.wait && sent.iter().any(|(_, outcome)| matches!(outcome, Outcome::Pending)) {
+    if args.wait && sent.iter().any(|(_, outcome)| matches!(outcome, Outcome::Pending { .. })) {
         let _waiting = Waiting::new("waiting for the record");
         session.drain(LONG_WAIT, &stop, &steps).await?;
         for (id, outcome) in &mut sent {
@@ -137,7 +138,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
     for (_, outcome) in &sent {
         match outcome {
             Outcome::Confirmed { .. } => tally.confirmed += 1,
-            Outcome::Pending => tally.pending += 1,
+            Outcome::Pending { .. } => tally.pending += 1,
             Outcome::Parked { .. } => tally.parked += 1,
         }
     }

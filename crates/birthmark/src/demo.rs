@@ -24,7 +24,7 @@ use birthmark_service::shutdown;
 
 use crate::serve::block_on;
 use crate::terminal::{complain, note};
-use children::Ports;
+use children::{Addresses, Ports};
 use folder::Folder;
 use report::Report;
 
@@ -88,21 +88,18 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
     let scene = photograph::scene(args.photo.as_deref())?;
     let folder = Folder::open(&args.data)?;
     report.folder(folder.path());
-    let ports = Ports {
-        sma: args.sma_port,
-        aggregator: args.aggregator_port,
-        node: args.node_port,
-        p2p: args.p2p_port,
-    };
+    let ports =
+        Ports { sma: args.sma_port, aggregator: args.aggregator_port, node: args.node_port, p2p: args.p2p_port };
     let mut children = children::start(&folder, ports, &stop).await?;
-    report.ready(&children);
+    let at = children.addresses.clone();
+    report.ready(&at);
     let outcome = tokio::select! {
-        outcome = photograph_and_verify(args, &folder, &children, scene, report) => outcome,
+        outcome = photograph_and_verify(args, &folder, &at, scene, report) => outcome,
         failed = children.first_to_end() => Err(failed),
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     if !args.once && outcome.is_ok() {
-        report.staying(&children);
+        report.staying(&at);
         tokio::select! {
             failed = children.first_to_end() => {
                 children.stop(DRAIN).await;
@@ -121,11 +118,11 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
 async fn photograph_and_verify(
     args: &Args,
     folder: &Folder,
-    children: &children::Children,
+    at: &Addresses,
     scene: Scene,
     report: Report,
 ) -> anyhow::Result<Verified> {
-    let mut camera = photograph::camera(folder, children, scene, args.sensor_size).await?;
+    let mut camera = photograph::camera(folder, at, scene, args.sensor_size).await?;
     let taken = photograph::take(&mut camera, report).await?;
     let trust = crate::verify::read_trust(Some(&folder.network_file()))?;
     let started = tokio::time::Instant::now();

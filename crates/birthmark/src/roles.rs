@@ -15,7 +15,6 @@ use bytes::Bytes;
 /// Reads and checks a network file; gives its bytes too.
 pub(crate) fn read_network(path: &Path) -> anyhow::Result<(Arc<Network>, Bytes)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read the network file {}", path.display()))?;
-    let network =
-        Network::parse(&bytes).with_context(|| format!("the network file {} is refused", path.display()))?;
+    let network = Network::parse(&bytes).with_context(|| format!("the network file {} is refused", path.display()))?;
     Ok((Arc::new(network), bytes.into()))
 }

@@ -19,19 +19,33 @@ pub(crate) struct ServeArgs {
     /// Address to listen on. The default is loopback with the role's own port; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// File of bearer tokens, made by `birthmark credential`. Callers without one are refused.
-    #[arg(long, value_name = "FILE", required_unless_present = "child_of_demo")]
-    pub(crate) credentials: Option<PathBuf>,
     /// No credentials, loopback only; ends with the process that holds its standard input.
     #[arg(long, hide = true)]
     pub(crate) child_of_demo: bool,
+}
+
+/// Who may call; for servers that do not answer everyone.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CallerArgs {
+    /// File of bearer tokens, made by `birthmark credential`. Callers without one are refused.
+    #[arg(long, value_name = "FILE", required_unless_present = "child_of_demo")]
+    credentials: Option<PathBuf>,
+}
+
+impl CallerArgs {
+    /// Without a file, which only a child of `demo` may be, everybody on loopback is let in.
+    pub(crate) fn authenticator(&self, listening: &Listening) -> anyhow::Result<Authenticator> {
+        Ok(match &self.credentials {
+            Some(file) => Authenticator::tokens(file)?,
+            None => Authenticator::open(listening.bound.local_addr())?,
+        })
+    }
 }
 
 /// A server that is bound but not serving yet.
 #[derive(Debug)]
 pub(crate) struct Listening {
     bound: Bound,
-    pub(crate) authenticator: Authenticator,
     pub(crate) tasks: Tasks,
     child_of_demo: bool,
 }
@@ -41,15 +55,11 @@ impl ServeArgs {
     pub(crate) async fn bind(&self, default_port: u16) -> anyhow::Result<Listening> {
         let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), default_port);
         let bound = Server::bind(self.listen.unwrap_or(default)).await?;
-        let authenticator = match &self.credentials {
-            Some(file) if !self.child_of_demo => Authenticator::tokens(file)?,
-            _ => Authenticator::open(bound.local_addr())?,
-        };
         let token = shutdown::on_signal().context("cannot watch for signals")?;
         if self.child_of_demo {
             shutdown::die_with_parent(token.clone(), PARENT_GRACE).context("cannot watch the parent process")?;
         }
-        Ok(Listening { bound, authenticator, tasks: Tasks::new(token), child_of_demo: self.child_of_demo })
+        Ok(Listening { bound, tasks: Tasks::new(token), child_of_demo: self.child_of_demo })
     }
 }
 

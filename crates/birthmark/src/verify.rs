@@ -123,12 +123,7 @@ async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
 }
 
 /// Judges one file. `demo` asks the same way.
-pub(crate) async fn check(
-    file: &Path,
-    proof: Option<&Path>,
-    server: Option<&HttpClient>,
-    trust: &Trust,
-) -> Outcome {
+pub(crate) async fn check(file: &Path, proof: Option<&Path>, server: Option<&HttpClient>, trust: &Trust) -> Outcome {
     match judge(file, proof, server, trust).await {
         Ok(outcome) => outcome,
         Err(unchecked) => Outcome::Unchecked(unchecked),

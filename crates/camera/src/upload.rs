@@ -18,7 +18,6 @@ mod attempt;
 mod request;
 mod verdict;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -162,12 +161,12 @@ impl<R: CryptoRng + Send> Uploader<R> {
             let left = deadline.saturating_duration_since(Instant::now());
             let next = match self.settings.queue.claim_one(self.hold(), id).await? {
                 Some(claimed) => self.attempt(claimed, left, on_step).await?,
-                None if !self.is_unfinished(id).await? => Next::Ended,
+                None if !self.is_unfinished(id).await? => break,
                 // Somebody else is at it.
                 None => Next::Later(ELSEWHERE),
             };
             let pause = match next {
-                Next::Ended => break,
+                Next::Confirmed | Next::Parked => break,
                 Next::Now => Duration::ZERO,
                 Next::Later(pause) => pause,
             };
@@ -200,7 +199,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
         let queue = &self.settings.queue;
         let mut report = DrainReport::default();
         let mut running = FuturesUnordered::new();
-        let mut held = BTreeSet::new();
+        let mut held = Vec::new();
         while !until.is_cancelled() {
             // Before the look into the queue, so that nothing that comes after it is missed.
             let mut changed = std::pin::pin!(queue.changed());
@@ -208,7 +207,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
             let places = self.settings.options.in_flight.max(1).saturating_sub(running.len());
             if places > 0 {
                 for claimed in queue.claim(self.hold(), places).await? {
-                    held.insert(claimed.photo.id);
+                    held.push(claimed.photo.id);
                     running.push(self.attempt_to_report(claimed, on_step));
                 }
             }
@@ -219,12 +218,16 @@ impl<R: CryptoRng + Send> Uploader<R> {
                 biased;
                 () = until.cancelled() => {}
                 Some(done) = running.next(), if !running.is_empty() => {
-                    let (id, outcome) = done?;
-                    held.remove(&id);
-                    match outcome {
-                        Outcome::Confirmed { proof: Some(_), .. } => report.confirmed += 1,
-                        Outcome::Parked { .. } => report.parked += 1,
-                        Outcome::Confirmed { proof: None, .. } | Outcome::Pending { .. } => {}
+                    let (id, next) = done?;
+                    // One of them only: the row may have been claimed again as soon as it was let go of,
+                    // before this answer was looked at.
+                    if let Some(at) = held.iter().position(|held| *held == id) {
+                        held.swap_remove(at);
+                    }
+                    match next {
+                        Next::Confirmed => report.confirmed += 1,
+                        Next::Parked => report.parked += 1,
+                        Next::Now | Next::Later(_) => {}
                     }
                 }
                 () = changed => {}
@@ -240,10 +243,9 @@ impl<R: CryptoRng + Send> Uploader<R> {
         Ok(DrainReport { pending: counts.queued + counts.sent, ..report })
     }
 
-    async fn attempt_to_report(&self, claimed: Claimed, on_step: OnStep<'_>) -> Result<(PhotoId, Outcome), QueueError> {
+    async fn attempt_to_report(&self, claimed: Claimed, on_step: OnStep<'_>) -> Result<(PhotoId, Next), QueueError> {
         let id = claimed.photo.id;
-        self.attempt(claimed, LONGEST_WAIT, on_step).await?;
-        Ok((id, outcome(self.settings.queue.photo(id).await?)))
+        Ok((id, self.attempt(claimed, LONGEST_WAIT, on_step).await?))
     }
 
     async fn is_unfinished(&self, id: PhotoId) -> Result<bool, QueueError> {

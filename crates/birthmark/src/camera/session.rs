@@ -10,11 +10,10 @@ use birthmark_camera::capture::{Camera, CameraSettings, Captured, Step};
 use birthmark_camera::counter::FrameCounter;
 use birthmark_camera::device::{self, Credentials, Sealer};
 use birthmark_camera::exif::TimeSource;
-use birthmark_camera::queue::Queue;
+use birthmark_camera::queue::{PhotoId, Queue};
 use birthmark_camera::sensor::simulated::{Scene, SimulatedConfig, SimulatedImx477};
-use birthmark_camera::upload::{UploadSettings, Uploader};
+use birthmark_camera::upload::{Outcome, UploadOptions, UploadSettings, Uploader};
 use birthmark_core::token::NucHash;
-use birthmark_service::client::ClientOptions;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use tokio_util::sync::CancellationToken;
@@ -36,12 +35,29 @@ pub(crate) struct Opening {
     pub(crate) frames: u64,
 }
 
+/// Sends one photograph: a single try, and if the aggregator answers that it works on it, at most
+/// `patience` for the outcome. One that does not answer costs no patience; the photograph is queued.
+pub(crate) async fn submit(
+    uploader: &Uploader,
+    id: PhotoId,
+    patience: Duration,
+    on_step: &(dyn Fn(Step) + Sync),
+) -> anyhow::Result<Outcome> {
+    Ok(match uploader.submit_one(id, None, on_step).await? {
+        Outcome::Pending { receipt: Some(_), .. } | Outcome::Confirmed { proof: None, .. } => {
+            uploader.submit_one(id, Some(patience), on_step).await?
+        }
+        ended => ended,
+    })
+}
+
 /// A camera that is ready to photograph and submit.
 #[derive(Debug)]
 pub(crate) struct Session {
     camera: Option<Camera<SimulatedImx477>>,
     queue: Queue,
     uploader: Arc<Uploader>,
+    data: PathBuf,
     pub(crate) credentials: Arc<Credentials>,
 }
 
@@ -55,7 +71,9 @@ impl Session {
         let config = &opening.config;
         let data = match &opening.data {
             Some(data) => data.clone(),
-            None => config.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned(),
+            None => {
+                config.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+            }
         };
         let seed = device::simulated_seed(config, &mut OsRng)?;
         let fingerprint = birthmark_camera::sensor::simulated::nuc_hash(&seed);
@@ -71,7 +89,7 @@ impl Session {
             first_frame: frames.start,
         })?;
         let settings = CameraSettings {
-            data: &data,
+            data: data.clone(),
             queue: queue.clone(),
             frames,
             sensor,
@@ -88,9 +106,9 @@ impl Session {
             sealer: Sealer::new(Arc::clone(&credentials), OsRng),
             aggregator_url: url,
             clock: Arc::new(SystemClock),
-            options: ClientOptions::default(),
+            options: UploadOptions::default(),
         })?;
-        Ok(Self { camera: Some(camera), queue, uploader: Arc::new(uploader), credentials })
+        Ok(Self { camera: Some(camera), queue, uploader: Arc::new(uploader), data, credentials })
     }
 
     pub(crate) fn uploader(&self) -> Arc<Uploader> {
@@ -121,14 +139,26 @@ impl Session {
         on_step: &(dyn Fn(Step) + Send + Sync),
     ) -> anyhow::Result<()> {
         let until = stop.child_token();
+        let (ended, token) = (CancellationToken::new(), until.clone());
         let timer = async {
-            tokio::time::sleep(most).await;
-            until.cancel();
+            tokio::select! {
+                () = tokio::time::sleep(most) => token.cancel(),
+                () = ended.cancelled() => {}
+            }
         };
-        tokio::select! {
-            drained = self.uploader.drain(until.clone(), on_step) => drained.map(drop).map_err(Into::into),
-            () = timer => Ok(()),
-        }
+        let drain = async {
+            let drained = self.uploader.drain(&until, on_step).await;
+            ended.cancel();
+            drained
+        };
+        // The drain is told to end, never dropped: what it has under way is written down first.
+        let (drained, ()) = tokio::join!(drain, timer);
+        drained.map(drop).map_err(Into::into)
+    }
+
+    /// Where a path lies that the queue gives relative to the data folder.
+    pub(crate) fn path(&self, relative: &Path) -> PathBuf {
+        self.data.join(relative)
     }
 
     pub(crate) async fn close(self) {

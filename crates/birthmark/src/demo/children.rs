@@ -10,10 +10,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use birthmark_service::lock::{FolderLock, LockError};
 use futures::future::select_all;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::folder::Folder;
@@ -33,6 +34,12 @@ pub(super) struct Ports {
 #[derive(Debug)]
 pub(super) struct Children {
     services: Vec<Service>,
+    pub(super) addresses: Addresses,
+}
+
+/// Where the services answer, as `http://address:port`.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
     pub(super) sma: String,
     pub(super) aggregator: String,
     pub(super) node: String,
@@ -42,6 +49,8 @@ pub(super) struct Children {
 struct Service {
     role: &'static str,
     child: Child,
+    /// Its end is the request to end; kept apart, because waiting for a child closes what it still holds.
+    stdin: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -52,9 +61,15 @@ struct Ready {
 
 /// Starts all three, the ones that others need first.
 pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToken) -> anyhow::Result<Children> {
-    for (flag, port) in
-        [("--sma-port", ports.sma), ("--aggregator-port", ports.aggregator), ("--node-port", ports.node), ("--p2p-port", ports.p2p)]
-    {
+    for role in [network::NODE, "sma", "aggregator"] {
+        wait_for_earlier(&folder.role(role)).await?;
+    }
+    for (flag, port) in [
+        ("--sma-port", ports.sma),
+        ("--aggregator-port", ports.aggregator),
+        ("--node-port", ports.node),
+        ("--p2p-port", ports.p2p),
+    ] {
         check_free(flag, port)?;
     }
     let _waiting = Waiting::new("starting the services");
@@ -76,15 +91,15 @@ pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToke
         aggregator.arg("--network").arg(folder.network_file());
         aggregator.args(["--sma-url", &sma, "--node-url", &node, "--mix-delay", "0"]);
         let aggregator = launch(&mut services, folder, "aggregator", aggregator).await?;
-        Ok((sma, aggregator, node))
+        Ok(Addresses { sma, aggregator, node })
     };
     let started = tokio::select! {
         started = started => started,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     // On an error, dropping the services ends them.
-    let (sma, aggregator, node) = started?;
-    Ok(Children { services, sma, aggregator, node })
+    let addresses = started?;
+    Ok(Children { services, addresses })
 }
 
 impl Children {
@@ -98,7 +113,7 @@ impl Children {
     pub(super) async fn stop(mut self, deadline: Duration) {
         while let Some(mut service) = self.services.pop() {
             // Closing its standard input is the request.
-            drop(service.child.stdin.take());
+            drop(service.stdin.take());
             if tokio::time::timeout(deadline, service.child.wait()).await.is_err() {
                 tracing::warn!(role = service.role, "did not end in time");
                 let _ = service.child.kill().await;
@@ -127,6 +142,21 @@ fn command(role: &str, data: &Path, port: u16) -> Command {
     command
 }
 
+/// The services of a demo that was killed notice it and end, but not at once; until then they hold their
+/// folders and ports.
+async fn wait_for_earlier(folder: &Path) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + EARLIER;
+    loop {
+        match FolderLock::acquire(folder) {
+            Ok(_) => return Ok(()),
+            Err(LockError::Held { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Starts one service and waits for its address.
 async fn launch(
     services: &mut Vec<Service>,
@@ -145,7 +175,8 @@ async fn launch(
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("cannot start the {role}"))?;
     let stdout = child.stdout.take().context("the service has no output")?;
-    let mut service = Service { role, child, log };
+    let stdin = child.stdin.take();
+    let mut service = Service { role, child, stdin, log };
     let mut lines = BufReader::new(stdout).lines();
     let ready = tokio::time::timeout(START, lines.next_line()).await;
     let ready = match ready {
@@ -159,7 +190,9 @@ async fn launch(
 
 fn check_free(flag: &str, port: u16) -> anyhow::Result<()> {
     let bound = TcpListener::bind(loopback(port));
-    bound.map(drop).with_context(|| format!("port {port} cannot be used; choose another with {flag}, or {flag} 0 for any"))
+    bound
+        .map(drop)
+        .with_context(|| format!("port {port} cannot be used; choose another with {flag}, or {flag} 0 for any"))
 }
 
 fn free_port() -> anyhow::Result<u16> {
@@ -179,6 +212,8 @@ fn last_line(log: &Path) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
+/// A little more than the services give themselves to drain.
+const EARLIER: Duration = Duration::from_secs(15);
 const START: Duration = Duration::from_mins(1);
 const SETTINGS: [&str; 9] = [
     "AGGREGATOR_URL",

@@ -83,7 +83,9 @@ fn create(path: &Path) -> anyhow::Result<DemoFile> {
     for made in MADE {
         let target = path.join(made);
         let removed = if target.is_dir() { std::fs::remove_dir_all(&target) } else { std::fs::remove_file(&target) };
-        if let Err(cause) = removed && cause.kind() != ErrorKind::NotFound {
+        if let Err(cause) = removed
+            && cause.kind() != ErrorKind::NotFound
+        {
             return Err(cause).with_context(|| format!("cannot clear {}", target.display()));
         }
     }

@@ -13,7 +13,7 @@ use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::ids::{DeviceFamily, DeviceSerial, Height, TxId};
 use birthmark_service::random::OsRng;
 
-use super::children::Children;
+use super::children::Addresses;
 use super::folder::Folder;
 use super::report::Report;
 use crate::camera::{Opening, Session};
@@ -41,19 +41,14 @@ pub(super) fn scene(photo: Option<&Path>) -> anyhow::Result<Scene> {
 }
 
 /// The demo's camera, provisioned at the first start; afterwards only its addresses are renewed.
-pub(super) async fn camera(
-    folder: &Folder,
-    children: &Children,
-    scene: Scene,
-    size: FrameSize,
-) -> anyhow::Result<Session> {
+pub(super) async fn camera(folder: &Folder, at: &Addresses, scene: Scene, size: FrameSize) -> anyhow::Result<Session> {
     let config = folder.camera_config();
     let _waiting = Waiting::new("preparing the camera");
     let provisioned = if config.exists() {
         let mut known: DeviceConfig =
             serde_json::from_slice(&std::fs::read(&config)?).context("device_config.json is damaged")?;
-        known.aggregator_url.clone_from(&children.aggregator);
-        known.manufacturer_cert.validation_endpoint = format!("{}/validate", children.sma);
+        known.aggregator_url.clone_from(&at.aggregator);
+        known.manufacturer_cert.validation_endpoint = format!("{}/validate", at.sma);
         known
     } else {
         let seed = device::simulated_seed(&config, &mut OsRng)?;
@@ -65,7 +60,7 @@ pub(super) async fn camera(
                 min_token_version: 1,
             })
         };
-        device::provision(&children.sma, &request(DEVICE)?, None).await?
+        device::provision(&at.sma, &request(DEVICE)?, None).await?
     };
     device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
     Session::open(Opening { config, data: None, aggregator_url: None, scene, size, frames: 1 }).await
@@ -81,12 +76,14 @@ pub(super) async fn take(session: &mut Session, report: Report) -> anyhow::Resul
     let _waiting = Waiting::new("waiting for the registry");
     let (tx_id, block_height, proof) = loop {
         match uploader.submit_one(captured.photo, Some(ANSWER), &steps).await? {
-            Outcome::Confirmed { tx_id, block_height, proof } => break (tx_id, block_height, proof),
+            Outcome::Confirmed { recorded, proof: Some(proof) } => {
+                break (recorded.tx_id, recorded.block_height, session.path(&proof));
+            }
             Outcome::Parked { reason } => anyhow::bail!("the photograph was refused: {reason}"),
-            Outcome::Pending if tokio::time::Instant::now() >= deadline => {
+            _ if tokio::time::Instant::now() >= deadline => {
                 anyhow::bail!("the photograph is not on record after {} s; see the logs", RECORD.as_secs())
             }
-            Outcome::Pending => {}
+            Outcome::Pending { .. } | Outcome::Confirmed { .. } => {}
         }
     };
     Ok(Taken {

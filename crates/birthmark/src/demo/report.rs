@@ -6,7 +6,7 @@ use std::time::Duration;
 use birthmark_camera::capture::Step;
 use serde_json::{Value, json};
 
-use super::children::Children;
+use super::children::Addresses;
 use super::folder::Folder;
 use super::photograph::Taken;
 use super::samples::Latency;
@@ -29,18 +29,18 @@ impl Report {
         }
     }
 
-    pub(super) fn ready(self, children: &Children) {
+    pub(super) fn ready(self, at: &Addresses) {
         match self {
             Self::Person => {
-                say(format_args!("  authority   {}", children.sma));
-                say(format_args!("  aggregator  {}", children.aggregator));
-                say(format_args!("  node        {}", children.node));
+                say(format_args!("  authority   {}", at.sma));
+                say(format_args!("  aggregator  {}", at.aggregator));
+                say(format_args!("  node        {}", at.node));
             }
             Self::Program => say(json!({
                 "event": "ready",
-                "sma": children.sma,
-                "aggregator": children.aggregator,
-                "node": children.node,
+                "sma": at.sma,
+                "aggregator": at.aggregator,
+                "node": at.node,
             })),
         }
     }
@@ -49,7 +49,8 @@ impl Report {
     pub(super) fn steps(self) -> impl Fn(Step) + Copy + Send + Sync + 'static {
         move |step| {
             if self == Self::Person {
-                say(format_args!("✓ {step}"));
+                let mark = if step.is_progress() { "✓" } else { "…" };
+                say(format_args!("{mark} {step}"));
             }
         }
     }
@@ -108,9 +109,9 @@ impl Report {
         }));
     }
 
-    pub(super) fn staying(self, children: &Children) {
+    pub(super) fn staying(self, at: &Addresses) {
         if self == Self::Person {
-            say(format_args!("Ask for any hash: curl {}/api/v1/verify/<hash>", children.aggregator));
+            say(format_args!("Ask for any hash: curl {}/api/v1/verify/<hash>", at.aggregator));
             note("The services run until Ctrl-C.");
         }
     }

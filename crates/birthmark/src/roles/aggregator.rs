@@ -88,8 +88,7 @@ async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
     let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_url);
     config.mix_min = args.mix_min;
     config.mix_delay = Duration::from_secs(args.mix_delay);
-    let aggregator =
-        tokio::task::spawn_blocking(move || Aggregator::open(config, Arc::new(SystemClock))).await??;
+    let aggregator = tokio::task::spawn_blocking(move || Aggregator::open(config, Arc::new(SystemClock))).await??;
     aggregator.run(&listening.tasks);
     let served = listening.serve("aggregator", aggregator.router()).await;
     aggregator.close().await;

@@ -10,7 +10,7 @@ use birthmark_service::clock::SystemClock;
 use clap::{Args, Subcommand};
 
 use super::read_network;
-use crate::serve::{ServeArgs, block_on};
+use crate::serve::{CallerArgs, ServeArgs, block_on};
 
 /// A registry node.
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,8 @@ pub(crate) struct NodeServeArgs {
     #[arg(long, default_value_t = 64, value_name = "MB")]
     mempool_mb: usize,
     #[command(flatten)]
+    callers: CallerArgs,
+    #[command(flatten)]
     serve: ServeArgs,
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
 
 async fn serve(args: NodeServeArgs) -> anyhow::Result<()> {
     let listening = args.serve.bind(8546).await?;
+    let authenticator = args.callers.authenticator(&listening)?;
     let (network, network_file) = read_network(&args.network)?;
     let config = NodeConfig {
         data_dir: args.data,
@@ -59,7 +62,7 @@ async fn serve(args: NodeServeArgs) -> anyhow::Result<()> {
         mempool_bytes: args.mempool_mb * 1024 * 1024,
     };
     let node = Arc::new(Node::start(config, Arc::new(SystemClock)).await?);
-    let router = node.router(listening.authenticator.clone());
+    let router = node.router(authenticator);
     let (running, stop) = (Arc::clone(&node), listening.tasks.token().clone());
     listening.tasks.spawn("consensus", async move { running.run(stop).await });
     listening.serve("node", router).await

@@ -10,7 +10,7 @@ use birthmark_service::clock::SystemClock;
 use birthmark_sma::{InitOptions, Sma, SmaConfig};
 use clap::{Args, Subcommand};
 
-use crate::serve::{ServeArgs, block_on};
+use crate::serve::{CallerArgs, ServeArgs, block_on};
 use crate::terminal;
 
 /// The manufacturer authority.
@@ -60,6 +60,8 @@ struct Told {
 pub(crate) struct SmaServeArgs {
     #[command(flatten)]
     told: Told,
+    #[command(flatten)]
+    callers: CallerArgs,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -119,8 +121,9 @@ impl Told {
 
 async fn serve(args: SmaServeArgs) -> anyhow::Result<()> {
     let listening = args.serve.bind(DEFAULT_PORT).await?;
+    let authenticator = args.callers.authenticator(&listening)?;
     let sma = args.told.open(listening.url())?;
-    let router = sma.router(listening.authenticator.clone());
+    let router = sma.router(authenticator);
     let served = listening.serve("sma", router).await;
     sma.close().await;
     served

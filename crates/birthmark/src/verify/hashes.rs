@@ -38,7 +38,9 @@ pub(super) fn candidates(path: &Path) -> Result<Vec<Candidate>, Unchecked> {
         candidates.push(Candidate { kind: Kind::ImageData, hash });
     }
     // A TIFF that is no DNG of ours simply has no raw hash.
-    if magic == *b"II*\0" && let Ok(frame) = dng::read_canonical_raw(&bytes) {
+    if magic == *b"II*\0"
+        && let Ok(frame) = dng::read_canonical_raw(&bytes)
+    {
         candidates.push(Candidate { kind: Kind::File, hash: frame.hash() });
     }
     Ok(candidates)

@@ -49,7 +49,10 @@ fn a_data_folder_that_cannot_be_used_is_named() {
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("thesis.odt"), b"x").unwrap();
     refused(&["demo", "--once", "--data", other.to_str().unwrap()], "other files");
-    assert_eq!(std::fs::read_dir(&other).unwrap().filter(|e| e.as_ref().unwrap().file_name() == "thesis.odt").count(), 1);
+    assert_eq!(
+        std::fs::read_dir(&other).unwrap().filter(|e| e.as_ref().unwrap().file_name() == "thesis.odt").count(),
+        1
+    );
 }
 
 #[test]
@@ -105,7 +108,8 @@ async fn hostile_requests_get_their_status_and_code_and_the_next_one_is_served()
     }
     assert_eq!(problem(&sma, "/validate", b"{}".to_vec()).await, Some(422));
     assert_eq!(problem(&node, "/api/v1/blockchain/submit", b"{".to_vec()).await, Some(400));
-    for path in ["/api/v1/verify/xyz", "/api/v1/verify/00", "/api/v1/block/-1", "/api/v1/block/99999999999999999999999"] {
+    for path in ["/api/v1/verify/xyz", "/api/v1/verify/00", "/api/v1/block/-1", "/api/v1/block/99999999999999999999999"]
+    {
         let error = node.get_json::<serde_json::Value>(path).await.unwrap_err();
         assert_eq!(error.status().map(|status| status.as_u16()), Some(422), "{path}");
     }
@@ -160,7 +164,15 @@ fn settings_and_keys_that_are_wrong_are_named() {
         refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), cause);
     };
     refused_owned(serve(&node, &network), "credentials");
-    let token = run(&["credential", "--file", folder.path().join("credentials").to_str().unwrap(), "--name", "a", "--role", "submitter"]);
+    let token = run(&[
+        "credential",
+        "--file",
+        folder.path().join("credentials").to_str().unwrap(),
+        "--name",
+        "a",
+        "--role",
+        "submitter",
+    ]);
     assert!(token.status.success(), "{}", stderr(&token));
     refused_owned(serve(&node, &folder.path().join("absent.json")), "absent.json");
     std::fs::write(folder.path().join("bad.json"), b"{}").unwrap();

@@ -52,7 +52,12 @@ fn a_photograph_is_captured_registered_and_verified_in_one_command() {
     }
     let c2sp = folder.path().join("demo/network.policy");
     let output = run(&["verify", jpeg.to_str().unwrap(), "--policy", c2sp.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "with the C2SP policy and the proof beside the file: {}", stderr(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "with the C2SP policy and the proof beside the file: {}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -45,8 +45,7 @@ impl Demo {
         let ports = ["--sma-port", "0", "--aggregator-port", "0", "--node-port", "0", "--p2p-port", "0"];
         let mut command = birthmark(&["demo", "--json", "--samples", "0", "--sensor-size", "64x48"]);
         command.args(ports).args(arguments).arg("--data").arg(folder);
-        let mut child =
-            command.stdout(Stdio::piped()).stdin(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).process_group(0).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = next_event(&mut lines, "ready");
         Self { child, lines, folder: folder.to_owned(), ready }

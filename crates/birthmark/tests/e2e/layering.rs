@@ -33,7 +33,8 @@ fn promised() -> Layers {
 }
 
 fn direct_dependencies(of: &str) -> BTreeSet<String> {
-    let arguments = ["tree", "--offline", "-p", of, "--edges", "normal", "--depth", "1", "--prefix", "none", "--format", "{p}"];
+    let arguments =
+        ["tree", "--offline", "-p", of, "--edges", "normal", "--depth", "1", "--prefix", "none", "--format", "{p}"];
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let names = String::from_utf8(output.stdout).unwrap();

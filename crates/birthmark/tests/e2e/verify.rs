@@ -92,8 +92,7 @@ fn a_photograph_whose_metadata_was_stripped_is_still_proven() {
     let arguments = ["verify", stripped.to_str().unwrap(), "--policy"];
     let more = ["--json", "--proof"];
     let (policy, proof) = (registered.path("policy"), registered.path("proof"));
-    let output =
-        run(&[&arguments[..], &[policy.to_str().unwrap()], &more, &[proof.to_str().unwrap()]].concat());
+    let output = run(&[&arguments[..], &[policy.to_str().unwrap()], &more, &[proof.to_str().unwrap()]].concat());
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(json_lines(&output)[0]["match"], "image_data");
 }

@@ -23,8 +23,10 @@ use crate::queue::{Change, Claimed, Photo, PhotoState, QueueError, Recorded};
 /// When to come back to a photograph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Not at all.
-    Ended,
+    /// Not at all: it is on record, with its proof on disk.
+    Confirmed,
+    /// Not at all: it was refused for good.
+    Parked,
     /// At once.
     Now,
     /// After this.
@@ -47,7 +49,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
             (PhotoState::Sent, None) => self.apply(&claimed, Change::Forgotten, Next::Now).await,
             (PhotoState::Parked, _) => {
                 self.settings.queue.release(claimed.photo.id).await?;
-                Ok(Next::Ended)
+                Ok(Next::Parked)
             }
         }
     }
@@ -167,7 +169,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
         on_step: OnStep<'_>,
     ) -> Result<Next, QueueError> {
         let stored = proof.is_some();
-        let next = if stored { Next::Ended } else { Next::Now };
+        let next = if stored { Next::Confirmed } else { Next::Now };
         let next = self.apply(&claimed, Change::Confirmed { recorded, proof }, next).await?;
         if stored {
             on_step(Step::ProofStored);
@@ -177,7 +179,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
 
     async fn park(&self, claimed: &Claimed, reason: String, on_step: OnStep<'_>) -> Result<Next, QueueError> {
         tracing::warn!(photo = %claimed.photo.photo.jpeg.display(), %reason, "a photograph was refused for good and is parked");
-        let next = self.apply(claimed, Change::Parked { reason: reason.clone() }, Next::Ended).await?;
+        let next = self.apply(claimed, Change::Parked { reason: reason.clone() }, Next::Parked).await?;
         on_step(Step::Parked { reason });
         Ok(next)
     }
