@@ -113,7 +113,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
         Ok::<_, anyhow::Error>(sent)
     };
     let per_capture_ms = &mut tally.per_capture_ms;
-    let shoot = async {
+    let photograph = async {
         let taken = taken;
         for _ in 0..count {
             if stop.is_cancelled() {
@@ -125,9 +125,9 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
         }
         Ok::<_, anyhow::Error>(())
     };
-    let (sent, shot) = tokio::join!(upload, shoot);
+    let (sent, photographed) = tokio::join!(upload, photograph);
     let mut sent = sent?;
-    shot?;
+    photographed?;
     if args.wait && sent.iter().any(|(_, outcome)| matches!(outcome, Outcome::Pending { .. })) {
         let _waiting = Waiting::new("waiting for the record");
         session.drain(LONG_WAIT, &stop, &steps).await?;

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use birthmark_service::logging::{self, LogFormat};
+use birthmark_service::logging::{self, LogFormat, Verbosity};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -16,7 +16,7 @@ use crate::{camera, demo, network, roles, terminal, verify};
 #[derive(Debug, Parser)]
 #[command(name = "birthmark", version, about, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
-    /// How log lines on stderr look: text or json. BIRTHMARK_LOG sets how much (warn, info, debug).
+    /// How log lines on stderr look: text or json. `BIRTHMARK_LOG` sets how much (warn, info, debug).
     #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
     /// Read settings from this file too, NAME=value a line. Without it, `.env` here is read by the roles.
@@ -67,7 +67,11 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
-    if let Err(error) = logging::init(cli.log_format) {
+    let verbosity = match cli.command {
+        Command::Sma(_) | Command::Aggregator(_) | Command::Node(_) => Verbosity::Server,
+        _ => Verbosity::Command,
+    };
+    if let Err(error) = logging::init(cli.log_format, verbosity) {
         terminal::complain(&error.into());
         return ExitCode::from(2);
     }

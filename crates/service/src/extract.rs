@@ -4,7 +4,9 @@
 //! Not for: what the values mean. Refusals are problems (`problem`): another content type `415`, too
 //! large `413`, malformed `400`, wrong values `422`. See `docs/PROTOCOL.md` section 1.
 
-use axum::body::Body;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -55,9 +57,34 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// client said so.
 pub(crate) async fn read_bounded(request: Request, max: usize) -> Result<Bytes, Problem> {
     if declared_length(request.headers()).is_some_and(|length| length > max as u64) {
+        discard(request).await;
         return Err(too_large(max));
     }
     collect(request.into_body(), max).await
+}
+
+/// Reads a refused body to nowhere, within limits. A connection that is closed while its client still
+/// writes is reset, and the client would see that instead of the refusal (RFC 9112 section 9.6).
+pub(crate) async fn discard(request: Request) {
+    // This client waits to hear whether it should send at all.
+    if request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    discard_body(request.into_body().into_data_stream()).await;
+}
+
+async fn discard_body(mut stream: BodyDataStream) {
+    let mut left = DISCARDED_BYTES;
+    let all = async {
+        while let Some(Ok(chunk)) = stream.next().await {
+            match left.checked_sub(chunk.len()) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Out of time or bytes, the client has only itself to thank for the reset.
+    let _ = tokio::time::timeout(DISCARD_TIME, all).await;
 }
 
 pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
@@ -77,6 +104,7 @@ async fn collect(body: Body, max: usize) -> Result<Bytes, Problem> {
             Problem::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early or was malformed")
         })?;
         if chunk.len() > max - first.len() - all.len() {
+            discard_body(stream).await;
             return Err(too_large(max));
         }
         // Nearly every body is one chunk; it is passed on without a copy.
@@ -89,6 +117,10 @@ async fn collect(body: Body, max: usize) -> Result<Bytes, Problem> {
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
+
+/// More than any client sends by mistake, less than would hurt to read.
+const DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,8 @@
 //! For: setting up `tracing` once, in the binary. Not for: metrics, or output for people (standard
 //! output is the commands' own).
 //!
-//! `BIRTHMARK_LOG` holds a filter (`info`, `debug`, `info,birthmark_service=trace`); unset means `info`.
+//! `BIRTHMARK_LOG` holds a filter (`info`, `debug`, `info,birthmark_service=trace`). Unset means what the
+//! program chose: libraries only ever warn.
 
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
@@ -19,6 +20,24 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, for collectors.
     Json,
+}
+
+/// How much is logged where `BIRTHMARK_LOG` is unset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// A server tells what it does.
+    Server,
+    /// A command at a terminal only warns; what it does it says itself.
+    Command,
+}
+
+impl Verbosity {
+    const fn filter(self) -> &'static str {
+        match self {
+            Self::Server => "warn,birthmark=info",
+            Self::Command => "warn",
+        }
+    }
 }
 
 /// The name of no log format.
@@ -50,8 +69,8 @@ pub enum LogError {
 }
 
 /// Starts logging to standard error, filtered by `BIRTHMARK_LOG`.
-pub fn init(format: LogFormat) -> Result<(), LogError> {
-    let filter = filter(std::env::var("BIRTHMARK_LOG").ok().as_deref())?;
+pub fn init(format: LogFormat, verbosity: Verbosity) -> Result<(), LogError> {
+    let filter = filter(std::env::var("BIRTHMARK_LOG").ok().as_deref(), verbosity)?;
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match format {
@@ -61,39 +80,37 @@ pub fn init(format: LogFormat) -> Result<(), LogError> {
     .map_err(|_| LogError::Started)
 }
 
-fn filter(text: Option<&str>) -> Result<EnvFilter, ParseError> {
+fn filter(text: Option<&str>, verbosity: Verbosity) -> Result<EnvFilter, ParseError> {
     match text.map(str::trim) {
-        None | Some("") => EnvFilter::try_new(DEFAULT_FILTER),
+        None | Some("") => EnvFilter::try_new(verbosity.filter()),
         Some(text) => EnvFilter::try_new(text),
     }
 }
-
-/// The migration library reports every statement at `info`.
-const DEFAULT_FILTER: &str = "info,refinery_core=warn";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn unset_and_empty_filters_mean_info() {
+    fn unset_and_empty_filters_mean_what_the_program_chose() {
         for text in [None, Some(""), Some("  ")] {
-            let filter = filter(text).unwrap().to_string();
-            assert!(filter.contains("info") && filter.contains("refinery_core=warn"), "{filter}");
+            let server = filter(text, Verbosity::Server).unwrap().to_string();
+            assert!(server.contains("birthmark=info") && server.contains("warn"), "{server}");
+            assert_eq!(filter(text, Verbosity::Command).unwrap().to_string(), "warn");
         }
-        assert_eq!(filter(Some("debug")).unwrap().to_string(), "debug");
+        assert_eq!(filter(Some("debug"), Verbosity::Server).unwrap().to_string(), "debug");
     }
 
     #[test]
     fn malformed_filters_and_formats_are_refused() {
-        assert!(filter(Some("info,=,x=loud")).is_err());
+        assert!(filter(Some("info,=,x=loud"), Verbosity::Server).is_err());
         assert_eq!("xml".parse::<LogFormat>(), Err(UnknownLogFormat));
         assert_eq!("json".parse(), Ok(LogFormat::Json));
     }
 
     #[test]
     fn second_start_is_an_error_not_a_panic() {
-        init(LogFormat::Json).unwrap();
-        assert!(matches!(init(LogFormat::Text), Err(LogError::Started)));
+        init(LogFormat::Json, Verbosity::Command).unwrap();
+        assert!(matches!(init(LogFormat::Text, Verbosity::Command), Err(LogError::Started)));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Serve `POST /validate` and provisioning.
     Serve(Box<SmaServeArgs>),
-    /// Register a camera and print its device_config.json. Its secrets are handed out this once.
+    /// Register a camera and print its `device_config.json`. Its secrets are handed out this once.
     Provision(Box<ProvisionArgs>),
 }
 

@@ -26,10 +26,10 @@ fn a_photo_that_is_none_is_refused_before_anything_is_made() {
     std::fs::write(path("text.jpg"), b"this is no picture").unwrap();
     std::fs::write(path("truncated.jpg"), [0xff, 0xd8, 0xff, 0xe0, 0, 16]).unwrap();
     for (photo, cause) in [
-        (path("."), "not a file"),
+        (path("."), "not a regular file"),
         (path("empty.jpg"), "empty"),
         (path("text.jpg"), "JPEG"),
-        (path("truncated.jpg"), "truncated.jpg"),
+        (path("truncated.jpg"), "damaged or cut off"),
         (path("missing.jpg"), "missing.jpg"),
     ] {
         refused(&["demo", "--once", "--data", data.to_str().unwrap(), &photo], cause);
@@ -75,7 +75,7 @@ fn two_demos_in_one_folder_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("demo");
     let _running = Demo::start(&data, &[]);
-    refused(&["demo", "--once", "--data", data.to_str().unwrap()], "lock");
+    refused(&["demo", "--once", "--data", data.to_str().unwrap()], "in use");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +126,7 @@ async fn hostile_requests_get_their_status_and_code_and_the_next_one_is_served()
 async fn problem(client: &HttpClient, path: &str, body: Vec<u8>) -> Option<u16> {
     let mut headers = axum::http::HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
-    let sent = client.send::<serde_json::Value>(axum::http::Method::POST, path, headers, Bytes::from(body)).await;
+    let sent = client.send(axum::http::Method::POST, path, headers, Bytes::from(body)).await;
     match sent {
         Err(ClientError::Status { status, code, .. }) => {
             assert!(code.is_some(), "{path}: {status} without a code");

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::Arc;
 
 use birthmark_core::network::{Network, Trust};
 use birthmark_service::client::{ClientOptions, HttpClient};
@@ -58,10 +57,6 @@ impl Demo {
 
     pub(crate) fn client(&self, service: &str) -> HttpClient {
         HttpClient::new(self.ready[service].as_str().unwrap(), &ClientOptions::default()).unwrap()
-    }
-
-    pub(crate) fn network(&self) -> Arc<Network> {
-        Arc::new(Network::parse(&std::fs::read(self.folder.join("network.json")).unwrap()).unwrap())
     }
 
     pub(crate) fn trust(&self) -> Trust {

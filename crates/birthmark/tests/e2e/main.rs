@@ -1,11 +1,16 @@
 //! The system end to end: the real binary, real processes, real files.
 
-#![expect(clippy::tests_outside_test_module, reason = "every module here is tests")]
-
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod demo;
+#[cfg(test)]
 mod installation;
+#[cfg(test)]
 mod kill;
+#[cfg(test)]
 mod layering;
+#[cfg(test)]
 mod submissions;
+#[cfg(test)]
 mod verify;

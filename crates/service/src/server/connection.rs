@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::Limits;
-use crate::extract::{declared_length, too_large};
+use crate::extract::{declared_length, discard, too_large};
 use crate::problem::{self, Problem};
 use crate::shutdown::panic_text;
 
@@ -75,6 +75,7 @@ async fn answer(mut router: Router, request: Request<Incoming>, limits: Limits) 
         (None, None)
     };
     let response = if declared_length(request.headers()).is_some_and(|length| length > limits.max_body) {
+        discard(request.map(Body::new)).await;
         too_large(limits.max_body).into_response()
     } else {
         let handled = async move { router.call(request.map(Body::new)).await };

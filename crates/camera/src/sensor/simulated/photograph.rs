@@ -89,7 +89,7 @@ pub enum PhotographError {
         path: PathBuf,
     },
     /// The decoder gave up.
-    #[error("the photograph {} cannot be decoded: {source}", path.display())]
+    #[error("the photograph {} cannot be decoded; it is damaged or cut off", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
