@@ -10,7 +10,7 @@ use birthmark_service::logging::{self, LogFormat, Verbosity};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{camera, demo, network, roles, terminal, verify};
+use crate::{bench, camera, demo, network, roles, terminal, verify};
 
 /// Proves that a photograph came from a real camera.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Command {
     Network(network::Command),
     /// Add a bearer token to a credentials file and print it, once.
     Credential(roles::credential::Args),
+    /// Measure what each path costs on this machine, beside a reference.
+    Bench(bench::Args),
     /// Print a completion script for a shell.
     Completions {
         /// bash, zsh, fish, elvish or powershell.
@@ -77,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
     }
     birthmark_service::process::raise_open_files();
     let outcome = match cli.command {
+        Command::Bench(args) => return bench::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::Verify(args) => return verify::run(&args),
         Command::Camera(command) => return camera::run(&command),

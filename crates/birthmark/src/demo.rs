@@ -129,8 +129,9 @@ async fn photograph_and_verify(
     let outcome = crate::verify::check(&taken.jpeg, Some(&taken.proof), None, &trust).await;
     let verify_time = started.elapsed();
     let latency = samples::run(&camera, args.samples).await?;
-    report.result(folder, &taken, &outcome, verify_time, latency);
     camera.close().await;
+    // Last, and without a wait behind it: whoever has seen the result may press Ctrl-C.
+    report.result(folder, &taken, &outcome, verify_time, latency);
     Ok(if outcome.exit_code() == 0 { Verified::Yes } else { Verified::No })
 }
 

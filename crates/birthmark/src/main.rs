@@ -1,5 +1,6 @@
 //! The command line of Birthmark: one binary, a subcommand for each role.
 
+mod bench;
 mod camera;
 mod cli;
 mod demo;

@@ -207,7 +207,7 @@ fn a_wrong_signature_of_a_validator_refuses_the_file() {
 #[test]
 fn documents_that_contradict_themselves_are_refused_by_cause() {
     type Change = fn(&mut Value);
-    let cases: [(&str, Change); 31] = [
+    let cases: [(&str, Change); 32] = [
         ("version 2", |d| d["version"] = json!(2)),
         ("wrong field", |d| d["version"] = json!("1")),
         ("contradicts its genesis", |d| d["origin"] = json!("other")),
@@ -216,6 +216,7 @@ fn documents_that_contradict_themselves_are_refused_by_cause() {
         ("genesis: not a genesis", |d| d["genesis"] = json!(base64::encode([0; 40]))),
         ("epochs has 0", |d| d["epochs"] = json!([])),
         ("epochs has 3", |d| {
+            second_epoch(d);
             let last = d["epochs"][1].clone();
             d["epochs"].as_array_mut().unwrap().push(last);
         }),

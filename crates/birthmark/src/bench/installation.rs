@@ -1,0 +1,151 @@
+//! A network of one in a temporary folder, and its services in this process.
+//!
+//! For: the same parts that `demo` runs as processes, opened with the defaults of their roles.
+//! Not for: load (`load`), nor for what is asked.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use birthmark_aggregator::{Aggregator, AggregatorConfig};
+use birthmark_camera::device::{Credentials, Sealer};
+use birthmark_core::ImageHash;
+use birthmark_core::api::provision::ProvisionRequest;
+use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, SubmitterName};
+use birthmark_core::network::Network;
+use birthmark_core::token::NucHash;
+use birthmark_node::{Node, NodeConfig};
+use birthmark_service::auth::Authenticator;
+use birthmark_service::clock::SystemClock;
+use birthmark_service::random::OsRng;
+use birthmark_service::server::Bound;
+use birthmark_sma::{InitOptions, Sma, SmaConfig};
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::Bench;
+use super::host::Host;
+use crate::network;
+use crate::roles::read_network;
+
+/// Keys and genesis of a new network.
+#[derive(Debug)]
+pub(super) struct Installation {
+    pub(super) folder: TempDir,
+    pub(super) network: Arc<Network>,
+    pub(super) authority: AuthorityId,
+    network_file: Bytes,
+}
+
+impl Installation {
+    pub(super) fn new(bench: &Bench) -> anyhow::Result<Self> {
+        let folder = bench.folder()?;
+        let authority = AuthorityId::new("SIMULATED_MFG_001")?;
+        network::create(
+            folder.path(),
+            "bench.birthmark.invalid/log",
+            &authority,
+            &SubmitterName::new(network::AGGREGATOR)?,
+        )?;
+        let (network, network_file) = read_network(&folder.path().join("network.json"))?;
+        Ok(Self { folder, network, authority, network_file })
+    }
+
+    /// Starts the node; gives where it answers.
+    pub(super) fn node(&self, host: &Host) -> anyhow::Result<SocketAddr> {
+        let bound = host.bind()?;
+        let config = NodeConfig {
+            data_dir: self.folder.path().join(network::NODE),
+            network: Arc::clone(&self.network),
+            network_file: self.network_file.clone(),
+            submitter: SubmitterName::new(network::NODE)?,
+            p2p_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            mempool_bytes: MEMPOOL,
+        };
+        let authenticator = Authenticator::open(bound.local_addr())?;
+        let node = host.block_on(Node::start(config, Arc::new(SystemClock)))?;
+        let router = node.router(authenticator);
+        host.block_on(async {
+            let stop = host.tasks().token().clone();
+            host.tasks().spawn("consensus", async move { node.run(stop).await });
+        });
+        Ok(host.serve(bound, router))
+    }
+
+    /// Opens the authority, without serving it yet.
+    pub(super) fn authority(&self, own: SocketAddr, aggregator: SocketAddr) -> anyhow::Result<Sma> {
+        let folder = self.folder.path().join("sma");
+        birthmark_sma::init(&folder, InitOptions { authority_id: self.authority.clone() }, &SystemClock)?;
+        let config = SmaConfig {
+            authority_id: Some(self.authority.clone()),
+            aggregator_url: url(aggregator),
+            public_url: url(own),
+            network: None,
+            accept_version_1: true,
+        };
+        Ok(Sma::open(&folder, config, Arc::new(SystemClock))?)
+    }
+
+    /// Serves the authority.
+    pub(super) fn serve_authority(host: &Host, bound: Bound, sma: &Sma) -> anyhow::Result<()> {
+        let router = sma.router(Authenticator::open(bound.local_addr())?);
+        host.serve(bound, router);
+        Ok(())
+    }
+
+    /// Starts the aggregator. It passes on at once what it has taken in.
+    pub(super) fn aggregator(&self, host: &Host, bound: Bound, to: Counterparties) -> anyhow::Result<()> {
+        let sma = birthmark_aggregator::SmaConfig {
+            authority: self.authority.clone(),
+            url: url(to.authority),
+            bearer: None,
+        };
+        let mut config = AggregatorConfig::new(
+            self.folder.path().join("aggregator"),
+            Arc::clone(&self.network),
+            self.network_file.clone(),
+            SubmitterName::new(network::AGGREGATOR)?,
+            vec![sma],
+            url(to.node),
+        );
+        config.mix_delay = Duration::ZERO;
+        config.max_unfinished = to.max_unfinished;
+        config.call_timeout = to.call_timeout;
+        let aggregator = Aggregator::open(config, Arc::new(SystemClock))?;
+        host.block_on(async { aggregator.run(host.tasks()) });
+        host.serve(bound, aggregator.router());
+        Ok(())
+    }
+}
+
+/// Whom an aggregator works with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counterparties {
+    pub(super) authority: SocketAddr,
+    pub(super) node: SocketAddr,
+    pub(super) max_unfinished: u64,
+    pub(super) call_timeout: Duration,
+}
+
+/// Provisions one camera, without a sensor: its fingerprint is made from its name.
+pub(super) fn camera(host: &Host, sma: &Sma) -> anyhow::Result<(Arc<Credentials>, Sealer)> {
+    let fingerprint = ImageHash::of(SERIAL.as_bytes());
+    let request = ProvisionRequest {
+        device_serial: DeviceSerial::new(SERIAL)?,
+        device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
+        nuc_hash: fingerprint.to_string(),
+        min_token_version: 1,
+    };
+    let config = host.block_on(sma.provision(request))?;
+    let credentials = Arc::new(Credentials::new(config, NucHash::from_bytes(*fingerprint.as_bytes()))?);
+    let sealer = Sealer::new(Arc::clone(&credentials), OsRng);
+    Ok((credentials, sealer))
+}
+
+pub(super) fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+const SERIAL: &str = "BENCH_CAMERA_001";
+/// The default of `node serve`.
+const MEMPOOL: usize = 64 * 1024 * 1024;
