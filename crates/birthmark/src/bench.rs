@@ -41,7 +41,6 @@ use tokio_util::sync::CancellationToken;
 use crate::terminal::{Waiting, complain};
 use host::Host;
 use records::Registry;
-use row::Row;
 use table::Table;
 
 /// Flags of `bench`.

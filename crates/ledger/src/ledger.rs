@@ -24,7 +24,7 @@ use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
 #[derive(Debug)]
 pub struct Ledger {
     network: Arc<Network>,
-    store: Store,
+    store: Arc<Store>,
     edge: Mutex<Edge>,
     head: ArcSwap<Head>,
 }
@@ -121,7 +121,7 @@ pub enum LedgerError {
 impl Ledger {
     /// Opens the ledger in `folder`, or starts it with genesis.
     pub fn open(folder: &Path, network: Arc<Network>) -> Result<Self, LedgerError> {
-        let store = Store::open(folder)?;
+        let store = Arc::new(Store::open(folder)?);
         store.claim(network.network_id())?;
         let stored = store.reader().head()?;
         let (edge, head) = if let Some(head) = stored {
@@ -198,65 +198,19 @@ impl Ledger {
         Ok(Ok(view))
     }
 
-    /// The best record of exactly this body, with its block.
-    pub fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance, Height)>, LedgerError> {
+    /// The last durably applied state, to answer from.
+    pub fn reading(&self) -> Result<Reading, LedgerError> {
+        // Applying holds this lock from the first write to the fsync.
+        let _nothing_half_applied = self.edge.lock();
         let store = self.store.reader();
-        let Some((tx_id, assurance)) = store.body(body)? else { return Ok(None) };
-        Ok(Some((tx_id, assurance, store.height_of(tx_id)?)))
-    }
-
-    /// What the log of `size` leaves holds about an image.
-    pub fn find(&self, hash: &ImageHash, size: u64) -> Result<Option<Found>, LedgerError> {
-        let store = self.store.reader();
-        let mut records = store.records(&hash.index_key())?;
-        records.retain(|record| record.tx_id.0 < size);
-        let Some(best) = records.first().copied() else { return Ok(None) };
-        let leaf_bytes = store.leaf(best.tx_id)?;
-        let leaf = record_leaf(&leaf_bytes)?;
-        Ok(Some(Found {
-            leaf,
-            leaf_bytes,
-            height: store.height_of(best.tx_id)?,
-            endorsement: store.endorsement(best.tx_id)?,
-            records,
-        }))
-    }
-
-    /// The hashes that show leaf `tx_id` to be in the log of `size` leaves.
-    pub fn prove_inclusion(&self, tx_id: TxId, size: u64) -> Result<Vec<TreeHash>, LedgerError> {
-        let store = self.store.reader();
-        Ok(merkle::prove_inclusion(tx_id.0, size, &mut |level, index| store.subtree(level, index))?)
+        let head = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
+        Ok(Reading { store, head })
     }
 
     /// The root of the log when it had `size` leaves.
     pub fn root(&self, size: u64) -> Result<TreeHash, LedgerError> {
         let store = self.store.reader();
         Ok(merkle::root(size, &mut |level, index| store.subtree(level, index))?)
-    }
-
-    /// The bytes of a tile of the log of `size` leaves; nothing if that log has no such tile.
-    pub fn tile(&self, tile: &Tile, size: u64) -> Result<Option<Vec<u8>>, LedgerError> {
-        if !tile.exists_in(size) {
-            return Ok(None);
-        }
-        let store = self.store.reader();
-        let bytes = match tile.kind() {
-            TileKind::Hashes { level } => {
-                let mut hashes = store.tile(level, tile.index(), tile.width())?.to_vec();
-                hashes.truncate(usize::from(tile.width()) * 32);
-                hashes
-            }
-            TileKind::Entries => {
-                let leaves = store.leaves(tile.first_item(), tile.width().into())?;
-                encode_entries(leaves.iter().map(Vec::as_slice)).map_err(StoreError::from)?
-            }
-        };
-        Ok(Some(bytes))
-    }
-
-    /// A block by its height.
-    pub fn block(&self, height: Height) -> Result<Option<BlockInfo>, LedgerError> {
-        Ok(self.store.reader().block(height)?)
     }
 
     /// The newest checkpoint that was kept.
@@ -270,16 +224,87 @@ impl Ledger {
     }
 }
 
+/// One durable state of the ledger, which stays as it is while blocks go on being applied.
+///
+/// A node keeps the one that its published checkpoint covers, so that every answer fits that checkpoint.
+pub struct Reading {
+    store: StoreReader,
+    head: Head,
+}
+
+impl Reading {
+    /// The block that this is the state after.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The best record of exactly this body, with its block.
+    pub fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance, Height)>, LedgerError> {
+        let Some((tx_id, assurance)) = self.store.body(body)? else { return Ok(None) };
+        Ok(Some((tx_id, assurance, self.store.height_of(tx_id)?)))
+    }
+
+    /// What the log holds about an image.
+    pub fn find(&self, hash: &ImageHash) -> Result<Option<Found>, LedgerError> {
+        let records = self.store.records(&hash.index_key())?;
+        let Some(best) = records.first().copied() else { return Ok(None) };
+        let leaf_bytes = self.store.leaf(best.tx_id)?;
+        let leaf = record_leaf(&leaf_bytes)?;
+        Ok(Some(Found {
+            leaf,
+            leaf_bytes,
+            height: self.store.height_of(best.tx_id)?,
+            endorsement: self.store.endorsement(best.tx_id)?,
+            records,
+        }))
+    }
+
+    /// The hashes that show leaf `tx_id` to be in the log.
+    pub fn prove_inclusion(&self, tx_id: TxId) -> Result<Vec<TreeHash>, LedgerError> {
+        Ok(merkle::prove_inclusion(tx_id.0, self.head.size, &mut |level, index| self.store.subtree(level, index))?)
+    }
+
+    /// The bytes of a tile; nothing if the log has no such tile.
+    pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, LedgerError> {
+        if !tile.exists_in(self.head.size) {
+            return Ok(None);
+        }
+        let bytes = match tile.kind() {
+            TileKind::Hashes { level } => {
+                let mut hashes = self.store.tile(level, tile.index(), tile.width())?.to_vec();
+                hashes.truncate(usize::from(tile.width()) * 32);
+                hashes
+            }
+            TileKind::Entries => {
+                let leaves = self.store.leaves(tile.first_item(), tile.width().into())?;
+                encode_entries(leaves.iter().map(Vec::as_slice)).map_err(StoreError::from)?
+            }
+        };
+        Ok(Some(bytes))
+    }
+
+    /// A block by its height.
+    pub fn block(&self, height: Height) -> Result<Option<BlockInfo>, LedgerError> {
+        Ok(self.store.block(height)?)
+    }
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
 /// A consistent state: what is on disk, and blocks above it that are not final yet.
 pub struct View<'a> {
     network: &'a Network,
-    store: StoreReader<'a>,
+    store: StoreReader,
     base: Head,
     overlays: Vec<Changes>,
 }
 
 impl<'a> View<'a> {
-    fn new(network: &'a Network, store: StoreReader<'a>) -> Result<Self, StoreError> {
+    fn new(network: &'a Network, store: StoreReader) -> Result<Self, StoreError> {
         let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
         Ok(Self { network, store, base, overlays: Vec::new() })
     }

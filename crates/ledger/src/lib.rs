@@ -17,5 +17,5 @@ mod ledger;
 pub mod rules;
 mod store;
 
-pub use ledger::{Block, BlockInfo, Found, Head, Ledger, LedgerError, View};
+pub use ledger::{Block, BlockInfo, Found, Head, Ledger, LedgerError, Reading, View};
 pub use store::StoreError;

@@ -17,6 +17,7 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
@@ -130,9 +131,9 @@ impl Store {
         }
     }
 
-    /// A view in which nothing changes.
-    pub(crate) fn reader(&self) -> StoreReader<'_> {
-        StoreReader { store: self, snapshot: self.database.snapshot() }
+    /// A state in which nothing changes.
+    pub(crate) fn reader(self: &Arc<Self>) -> StoreReader {
+        StoreReader { store: Arc::clone(self), snapshot: self.database.snapshot() }
     }
 
     /// Commits one block atomically. Durable only after [`Self::sync`].
@@ -186,12 +187,12 @@ impl Store {
 }
 
 /// A consistent state of the store.
-pub(crate) struct StoreReader<'a> {
-    store: &'a Store,
+pub(crate) struct StoreReader {
+    store: Arc<Store>,
     snapshot: Snapshot,
 }
 
-impl StoreReader<'_> {
+impl StoreReader {
     fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<fjall::UserValue>, StoreError> {
         Ok(self.snapshot.get(keyspace, key)?)
     }

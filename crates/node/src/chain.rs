@@ -39,8 +39,9 @@ impl NodeChain {
     pub(crate) fn publish(&self) -> Result<(), NodeError> {
         // Held across the state file's fsync on purpose: two signatures at once must not be.
         let mut cosigner = self.cosigner.lock();
-        match cosigner.sign(&self.ledger, &self.ledger.head(), self.clock.now())? {
-            Some(signed) => self.publisher.publish(&self.ledger, signed),
+        let reading = self.ledger.reading()?;
+        match cosigner.sign(&self.ledger, reading.head(), self.clock.now())? {
+            Some(signed) => self.publisher.publish(&self.ledger, reading, signed),
             // A ledger that was lost is applied anew from the engine's archive; until it has caught up
             // with what was signed before, there is nothing to publish.
             None => Ok(()),

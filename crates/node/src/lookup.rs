@@ -14,7 +14,7 @@ use birthmark_core::ids::SubmitterName;
 use birthmark_core::leaf::RecordLeaf;
 use birthmark_core::network::Network;
 use birthmark_core::proof::ProofBundle;
-use birthmark_ledger::{Found, Ledger, LedgerError, StoreError};
+use birthmark_ledger::{Found, LedgerError, Reading, StoreError};
 
 use crate::publisher::Published;
 
@@ -27,17 +27,16 @@ pub(crate) enum Proof {
 
 /// What the log holds about `hash` as of `published`.
 pub(crate) fn answer(
-    ledger: &Ledger,
+    network: &Network,
     published: &Published,
     hash: ImageHash,
     proof: Proof,
 ) -> Result<VerifyAnswer, LedgerError> {
-    let size = published.checkpoint.size;
-    let Some(found) = ledger.find(&hash, size)? else {
-        let as_of = Some(AsOf { size, time: published.time });
+    let Some(found) = published.reading.find(&hash)? else {
+        let as_of = Some(AsOf { size: published.checkpoint.size, time: published.time });
         return Ok(VerifyAnswer { verified: false, recorded: false, image_hash: hash, record: None, as_of });
     };
-    let record = record(ledger, published, &found, proof)?;
+    let record = record(network, published, &found, proof)?;
     Ok(VerifyAnswer {
         verified: record.assurance > Assurance::Asserted,
         recorded: true,
@@ -47,8 +46,7 @@ pub(crate) fn answer(
     })
 }
 
-fn record(ledger: &Ledger, published: &Published, found: &Found, proof: Proof) -> Result<Record, LedgerError> {
-    let network = ledger.network();
+fn record(network: &Network, published: &Published, found: &Found, proof: Proof) -> Result<Record, LedgerError> {
     let best = found.records.first().copied().ok_or(UNNAMED)?;
     let entry = entry_of(&found.leaf, best.entry)?;
     let parent = found.leaf.entries.parent_hash(entry);
@@ -59,7 +57,7 @@ fn record(ledger: &Ledger, published: &Published, found: &Found, proof: Proof) -
                 leaf: found.leaf_bytes.clone(),
                 endorsement: found.endorsement.clone(),
                 index: best.tx_id.0,
-                path: ledger.prove_inclusion(best.tx_id, published.checkpoint.size)?,
+                path: published.reading.prove_inclusion(best.tx_id)?,
                 checkpoint: published.note.clone(),
             }
             .to_string(),
@@ -75,7 +73,7 @@ fn record(ledger: &Ledger, published: &Published, found: &Found, proof: Proof) -
         authority_id: network.authority_name(found.leaf.authority).ok_or(UNNAMED)?.to_owned(),
         aggregator: submitter_name(network, &found.leaf)?,
         assurance: best.assurance,
-        provenance_chain: ancestors(ledger, &found.leaf, entry, published.checkpoint.size)?,
+        provenance_chain: ancestors(&published.reading, &found.leaf, entry)?,
         other_records: found
             .records
             .iter()
@@ -95,7 +93,7 @@ fn displayed(entry: &Entry, assurance: Assurance) -> String {
 }
 
 /// Parent by parent, within the record and beyond it, until one has no parent or is not on record.
-fn ancestors(ledger: &Ledger, leaf: &RecordLeaf, entry: &Entry, size: u64) -> Result<Vec<ProvenanceLink>, LedgerError> {
+fn ancestors(reading: &Reading, leaf: &RecordLeaf, entry: &Entry) -> Result<Vec<ProvenanceLink>, LedgerError> {
     let mut chain = Vec::new();
     let mut seen = HashSet::from([entry.hash]);
     let mut next = leaf.entries.parent_hash(entry);
@@ -105,7 +103,7 @@ fn ancestors(ledger: &Ledger, leaf: &RecordLeaf, entry: &Entry, size: u64) -> Re
         let own = leaf.entries.as_slice().iter().find(|other| other.hash == hash);
         let (level, parent) = match own {
             Some(own) => (Some(own.level as u8), leaf.entries.parent_hash(own)),
-            None => match ledger.find(&hash, size)? {
+            None => match reading.find(&hash)? {
                 None => (None, None),
                 Some(found) => {
                     let best = found.records.first().copied().ok_or(UNNAMED)?;

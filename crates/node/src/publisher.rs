@@ -10,14 +10,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use birthmark_core::checkpoint::Checkpoint;
 use birthmark_core::time::UnixSeconds;
-use birthmark_ledger::{Ledger, LedgerError};
+use birthmark_ledger::{Ledger, LedgerError, Reading};
 use tokio::sync::watch;
 
 use crate::config::NodeError;
 use crate::cosigner::Signed;
 
 /// A checkpoint with a quorum's cosignatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Published {
     /// The signed note, as clients get it.
     pub(crate) note: String,
@@ -25,6 +25,8 @@ pub(crate) struct Published {
     pub(crate) checkpoint: Checkpoint,
     /// The least time among its cosignatures.
     pub(crate) time: UnixSeconds,
+    /// The ledger as it covers it.
+    pub(crate) reading: Reading,
 }
 
 /// Where the newest published checkpoint stands.
@@ -51,7 +53,7 @@ impl Publisher {
 
     /// Publishes what a quorum of one has signed; the note is checked by the network's own policy first,
     /// so that nothing is ever shown that a client would refuse.
-    pub(crate) fn publish(&self, ledger: &Ledger, signed: Signed) -> Result<(), NodeError> {
+    pub(crate) fn publish(&self, ledger: &Ledger, reading: Reading, signed: Signed) -> Result<(), NodeError> {
         let note = signed
             .checkpoint
             .assemble(signed.log, &[signed.cosignature])
@@ -62,7 +64,7 @@ impl Publisher {
         let time = verified.time.unwrap_or(UnixSeconds(0));
         let size = verified.checkpoint.size;
         ledger.keep_checkpoint(&note)?;
-        self.newest.store(Some(Arc::new(Published { note, checkpoint: verified.checkpoint, time })));
+        self.newest.store(Some(Arc::new(Published { note, checkpoint: verified.checkpoint, time, reading })));
         self.size.send_if_modified(|known| std::mem::replace(known, size) != size);
         Ok(())
     }

@@ -123,7 +123,9 @@ impl Log {
             // All that came while the disk was busy goes with the next flush.
             while arriving.blocking_recv_many(&mut group, GROUP) > 0 {
                 bytes.clear();
-                group.iter().for_each(|(line, _)| bytes.extend_from_slice(line));
+                for (line, _) in &group {
+                    bytes.extend_from_slice(line);
+                }
                 if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
                     tracing::error!(%error, "the reference's log cannot be written");
                     return;

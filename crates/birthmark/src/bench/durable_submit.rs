@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
+use super::Bench;
 use super::bare::Log;
 use super::host::Host;
 use super::installation::{Counterparties, Installation, camera};
@@ -13,7 +14,6 @@ use super::load::{self, Load, Order};
 use super::measure::{fdatasync_ms, in_turns, number};
 use super::row::Row;
 use super::submissions::Submissions;
-use super::Bench;
 use crate::terminal::Waiting;
 
 pub(super) const NAME: &str = "durable_submit";

@@ -95,11 +95,8 @@ impl Installation {
 
     /// Starts the aggregator. It passes on at once what it has taken in.
     pub(super) fn aggregator(&self, host: &Host, bound: Bound, to: Counterparties) -> anyhow::Result<()> {
-        let sma = birthmark_aggregator::SmaConfig {
-            authority: self.authority.clone(),
-            url: url(to.authority),
-            bearer: None,
-        };
+        let sma =
+            birthmark_aggregator::SmaConfig { authority: self.authority.clone(), url: url(to.authority), bearer: None };
         let mut config = AggregatorConfig::new(
             self.folder.path().join("aggregator"),
             Arc::clone(&self.network),

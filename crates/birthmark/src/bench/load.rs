@@ -69,7 +69,8 @@ pub(super) fn run(address: SocketAddr, load: &Load) -> anyhow::Result<Turn> {
 /// Medians over the turns, as a row.
 pub(super) fn row(references: &[Turn], ours: &[Turn]) -> Row {
     let middle = |turns: &[Turn], of: fn(&Turn) -> f64| measure::median(turns.iter().map(of));
-    let latency = |turns| Latency { p50: middle(turns, |turn| turn.latency.p50), p99: middle(turns, |turn| turn.latency.p99) };
+    let latency =
+        |turns| Latency { p50: middle(turns, |turn| turn.latency.p50), p99: middle(turns, |turn| turn.latency.p99) };
     Row {
         reference: Some(middle(references, |turn| turn.rate)),
         latency: Some(latency(ours)),
@@ -173,7 +174,7 @@ const CONNECTIONS: usize = 64;
 const CLIENT: &str = "bench-client";
 const MAX_ANSWER: usize = 1024 * 1024;
 /// For the last answers. Generous: a machine under load is slow, not broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

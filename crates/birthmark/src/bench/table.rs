@@ -121,7 +121,7 @@ fn line(cells: &[String; COLUMNS.len()]) -> String {
 /// Three digits that mean something, and no more.
 pub(super) fn figure(value: f64) -> String {
     match value.abs() {
-        size if size >= 100.0 => grouped(measure::rounded(value)),
+        size if size >= 100.0 => grouped(&measure::rounded(value)),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
@@ -129,8 +129,8 @@ pub(super) fn figure(value: f64) -> String {
 }
 
 /// Thousands apart, as in `139,000`.
-fn grouped(digits: String) -> String {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
+fn grouped(digits: &str) -> String {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
     let mut text = sign.to_owned();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {

@@ -1,7 +1,7 @@
 //! Rows `verify_hit`, `verify_miss`, `verify_proof`: a node's look-up beside a bare map behind axum.
 
-use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::ImageHash;
+use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_service::client::{ClientOptions, HttpClient};
 
 use super::host::Host;

@@ -2,8 +2,11 @@
 
 #[cfg(test)]
 mod bad_input;
+mod bench;
 #[cfg(test)]
 mod demo;
+#[cfg(test)]
+mod independent;
 #[cfg(test)]
 mod installation;
 #[cfg(test)]

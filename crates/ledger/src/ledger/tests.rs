@@ -131,23 +131,19 @@ fn what_is_applied_is_found_and_proven_also_after_reopening() {
     assert_eq!(recorded.len(), 3);
     drop(ledger);
     let ledger = fixture.open();
-    let head = ledger.head();
+    let (head, reading) = (ledger.head(), ledger.reading().unwrap());
     assert_eq!((head.height, head.size), (Height(1), 5), "genesis, three records, the block's leaf");
     for seed in 1..=3u8 {
-        let (tx_id, assurance, height) = ledger.recorded(&capture(seed).digest()).unwrap().unwrap();
+        let (tx_id, assurance, height) = reading.recorded(&capture(seed).digest()).unwrap().unwrap();
         assert_eq!((assurance, height), (Assurance::Attested, Height(1)));
-        let found = ledger.find(&ImageHash::from_bytes([2 * seed; 32]), head.size).unwrap().unwrap();
+        let found = reading.find(&ImageHash::from_bytes([2 * seed; 32])).unwrap().unwrap();
         assert_eq!((found.records[0].tx_id, found.height), (tx_id, Height(1)));
         assert_eq!(found.leaf.minute, Minute(MINUTE + 1));
-        let path = ledger.prove_inclusion(tx_id, head.size).unwrap();
+        let path = reading.prove_inclusion(tx_id).unwrap();
         verify_inclusion(&leaf_hash(&found.leaf_bytes), tx_id.0, head.size, &path, &head.root).unwrap();
-        assert!(
-            ledger.find(&ImageHash::from_bytes([2 * seed; 32]), tx_id.0).unwrap().is_none(),
-            "not yet in smaller logs"
-        );
     }
-    assert!(ledger.find(&ImageHash::from_bytes([99; 32]), head.size).unwrap().is_none());
-    let info = ledger.block(Height(1)).unwrap().unwrap();
+    assert!(reading.find(&ImageHash::from_bytes([99; 32])).unwrap().is_none());
+    let info = reading.block(Height(1)).unwrap().unwrap();
     assert_eq!((info.first, info.count), (TxId(1), 4));
 }
 
@@ -170,6 +166,7 @@ fn a_block_is_applied_once_however_often_it_comes() {
 
 #[test]
 fn blocks_against_the_rules_are_invalid() {
+    use Assurance::{Asserted, Attested, Endorsed};
     let fixture = Fixture::new();
     let ledger = fixture.open();
     let judge = |batches: &[BlockBatch]| judged(&fixture, &ledger, batches);
@@ -178,7 +175,6 @@ fn blocks_against_the_rules_are_invalid() {
     let refusal = |refusal| Err(InvalidBlock::Refused { batch: 0, at: 0, refusal });
     let raw = || entry(Level::Raw, 1, Parent::None);
     let outside = Parent::Explicit(ImageHash::from_bytes([77; 32]));
-    use Assurance::{Asserted, Attested, Endorsed};
     for (assurance, body, expected) in [
         (Attested, body("NOBODY", vec![raw()]), Refusal::UnknownAuthority),
         (Attested, body(UNATTESTED, vec![raw()]), Refusal::UnattestedAssurance),
@@ -233,9 +229,24 @@ fn a_body_is_recorded_once_at_an_assurance_and_may_rise() {
     let view = ledger.view_after(&ancestors).unwrap().unwrap();
     assert!(view.judge(&header, &encode_payload(&[again()])).unwrap().is_err(), "half of the ancestors applied");
     ledger.apply_final(&ancestors).unwrap();
-    let found = ledger.find(&ImageHash::from_bytes([2; 32]), ledger.head().size).unwrap().unwrap();
+    let found = ledger.reading().unwrap().find(&ImageHash::from_bytes([2; 32])).unwrap().unwrap();
     assert_eq!(found.records.len(), 1, "of one submitter's records only the best is listed");
     assert_eq!(found.leaf.assurance, Assurance::Attested);
+}
+
+#[test]
+fn a_reading_stays_as_it_is_while_better_records_come() {
+    let fixture = Fixture::new();
+    let ledger = fixture.open();
+    let header = fixture.header(MINUTE);
+    let asserted = encode_payload(&[fixture.batch(1, &[(Assurance::Asserted, capture(1))])]);
+    ledger.apply_final(&[block(1, &header, &asserted)]).unwrap();
+    let before = ledger.reading().unwrap();
+    ledger.apply_final(&[block(2, &header, &encode_payload(&[fixture.batch(1, &attested([1]))]))]).unwrap();
+    let found = |reading: &Reading| reading.find(&ImageHash::from_bytes([2; 32])).unwrap().unwrap().leaf.assurance;
+    assert_eq!(found(&before), Assurance::Asserted);
+    assert_eq!(found(&ledger.reading().unwrap()), Assurance::Attested);
+    assert_eq!(before.head().height, Height(1));
 }
 
 #[test]
@@ -265,28 +276,24 @@ fn tiles_of_every_size_give_the_root_and_the_leaves() {
             .collect();
         let payload = encode_payload(&[fixture.batch(1, &bodies)]);
         ledger.apply_final(&[block(height, &header, &payload)]).unwrap();
-        let head = ledger.head();
+        let (head, reading) = (ledger.head(), ledger.reading().unwrap());
         leaves.clear();
         for index in 0..head.size.div_ceil(256) {
             let tile = Tile::in_tree(TileKind::Entries, index, head.size).unwrap();
-            let bundle = ledger.tile(&tile, head.size).unwrap().unwrap();
+            let bundle = reading.tile(&tile).unwrap().unwrap();
             leaves.extend(decode_entries(&bundle, tile.width()).unwrap().into_iter().map(leaf_hash));
             let hashes = Tile::in_tree(TileKind::Hashes { level: 0 }, index, head.size).unwrap();
-            let bytes = ledger.tile(&hashes, head.size).unwrap().unwrap();
+            let bytes = reading.tile(&hashes).unwrap().unwrap();
             assert_eq!(bytes.len(), usize::from(hashes.width()) * 32);
         }
         assert_eq!(leaves.len() as u64, head.size);
         assert_eq!(root_of(&leaves), head.root);
         assert_eq!(ledger.root(head.size).unwrap(), head.root);
         let beyond = Tile::new(TileKind::Entries, head.size / 256 + 1, 1).unwrap();
-        assert_eq!(ledger.tile(&beyond, head.size).unwrap(), None);
+        assert_eq!(reading.tile(&beyond).unwrap(), None);
     }
-    assert_eq!(fixture_reopened_root(fixture, ledger), root_of(&leaves));
-}
-
-fn fixture_reopened_root(fixture: Fixture, ledger: Ledger) -> TreeHash {
     drop(ledger);
-    fixture.open().head().root
+    assert_eq!(fixture.open().head().root, root_of(&leaves));
 }
 
 proptest! {
@@ -309,12 +316,12 @@ proptest! {
         for blocks in blocks.chunks(group) {
             ledger.apply_final(blocks).unwrap();
         }
-        let head = ledger.head();
+        let (head, reading) = (ledger.head(), ledger.reading().unwrap());
         for seed in known {
-            let (tx_id, ..) = ledger.recorded(&capture(seed).digest()).unwrap().unwrap();
-            let found = ledger.find(&ImageHash::from_bytes([2 * seed; 32]), head.size).unwrap().unwrap();
+            let (tx_id, ..) = reading.recorded(&capture(seed).digest()).unwrap().unwrap();
+            let found = reading.find(&ImageHash::from_bytes([2 * seed; 32])).unwrap().unwrap();
             prop_assert_eq!(found.records.len(), 1);
-            let path = ledger.prove_inclusion(tx_id, head.size).unwrap();
+            let path = reading.prove_inclusion(tx_id).unwrap();
             prop_assert!(verify_inclusion(&leaf_hash(&found.leaf_bytes), tx_id.0, head.size, &path, &head.root).is_ok());
         }
     }

@@ -13,7 +13,7 @@ use birthmark_service::problem::Problem;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::unreadable;
+use super::{published, unreadable};
 use crate::node::Shared;
 
 #[derive(Debug, Serialize)]
@@ -40,13 +40,12 @@ pub(super) async fn at(State(shared): State<Arc<Shared>>, Path(height): Path<Str
 }
 
 pub(super) async fn latest(State(shared): State<Arc<Shared>>) -> Result<Json<Answer>, Problem> {
-    answer(&shared, shared.chain.ledger.head().height)
+    let height = published(&shared)?.reading.head().height;
+    answer(&shared, height)
 }
 
 fn answer(shared: &Shared, height: Height) -> Result<Json<Answer>, Problem> {
-    let block = shared.chain.ledger.block(height).map_err(|cause| unreadable(&cause))?;
-    // Applied but not yet durable blocks are in the store already; they are not shown.
-    let block = block.filter(|block| block.height <= shared.chain.ledger.head().height);
+    let block = published(shared)?.reading.block(height).map_err(|cause| unreadable(&cause))?;
     let block =
         block.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no_such_block", "no block has this height yet"))?;
     Ok(Json(Answer {

@@ -25,8 +25,7 @@ pub(super) async fn tile(
 ) -> Result<impl IntoResponse, Problem> {
     let missing = || Problem::new(StatusCode::NOT_FOUND, "no_such_tile", "the log has no such tile");
     let tile: Tile = format!("tile/{path}").parse().map_err(|_| missing())?;
-    let size = published(&shared)?.checkpoint.size;
-    let bytes = shared.chain.ledger.tile(&tile, size).map_err(|cause| unreadable(&cause))?;
+    let bytes = published(&shared)?.reading.tile(&tile).map_err(|cause| unreadable(&cause))?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),

@@ -9,7 +9,7 @@ use birthmark_core::api::transactions::TransactionResult;
 use birthmark_core::batch::{Assurance, Batch, Transaction};
 use birthmark_core::body::BodyDigest;
 use birthmark_ledger::apply::State as _;
-use birthmark_ledger::{LedgerError, rules};
+use birthmark_ledger::{LedgerError, Reading, rules};
 use birthmark_service::problem::Problem;
 use http::StatusCode;
 
@@ -57,17 +57,15 @@ fn judge(shared: &Shared, transactions: &[Transaction]) -> Result<Vec<Option<rul
 
 /// What of a batch is on record under the published checkpoint.
 fn state_of(shared: &Shared, wanted: &[(BodyDigest, Assurance)]) -> Result<Vec<Option<TransactionResult>>, Problem> {
-    let size = published(shared)?.checkpoint.size;
-    wanted.iter().map(|want| recorded(shared, size, want).map_err(|cause| unreadable(&cause))).collect()
+    let published = published(shared)?;
+    wanted.iter().map(|want| recorded(&published.reading, want).map_err(|cause| unreadable(&cause))).collect()
 }
 
 fn recorded(
-    shared: &Shared,
-    size: u64,
+    reading: &Reading,
     (digest, wanted): &(BodyDigest, Assurance),
 ) -> Result<Option<TransactionResult>, LedgerError> {
-    let known = shared.chain.ledger.recorded(digest)?;
-    let known = known.filter(|(tx_id, assurance, _)| tx_id.0 < size && assurance >= wanted);
+    let known = reading.recorded(digest)?.filter(|(_, assurance, _)| assurance >= wanted);
     Ok(known.map(|(tx_id, _, block_height)| TransactionResult::Recorded { tx_id, block_height }))
 }
 
@@ -82,8 +80,8 @@ async fn wait_until_recorded(
         let mut left = wanted.iter();
         let mut next = left.next();
         while let Some(want) = next {
-            let size = *sizes.borrow_and_update();
-            if recorded(shared, size, want).map_err(|cause| unreadable(&cause))?.is_some() {
+            sizes.mark_unchanged();
+            if recorded(&published(shared)?.reading, want).map_err(|cause| unreadable(&cause))?.is_some() {
                 next = left.next();
             } else if sizes.changed().await.is_err() {
                 break;

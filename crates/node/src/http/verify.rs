@@ -39,6 +39,7 @@ pub(super) async fn get(
         }
     };
     let published = published(&shared)?;
-    let answer = lookup::answer(&shared.chain.ledger, &published, hash, proof).map_err(|cause| unreadable(&cause))?;
+    let answer =
+        lookup::answer(shared.chain.ledger.network(), &published, hash, proof).map_err(|cause| unreadable(&cause))?;
     Ok(Json(answer))
 }

@@ -1,0 +1,39 @@
+//! `birthmark bench` measures every row that it promises. How quick anything is, no test can say.
+
+use crate::installation::{json_lines, run, stderr};
+
+#[test]
+fn every_row_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--seconds", "1", "--records", "512", "--samples", "3", "--sensor-size", "640x480"];
+    let within = ["bench", "--json", "--folder", folder.path().to_str().unwrap()];
+    let output = run(&[within.as_slice(), &small].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let objects = json_lines(&output);
+    assert_eq!(objects.len(), 1, "one object");
+    let rows = objects[0]["rows"].as_object().unwrap();
+    let compared = ["sha2", "capture", "verify_hit", "verify_miss", "verify_proof", "durable_submit"];
+    let alone = ["sensor", "proof", "disk", "submit_to_proof", "memory"];
+    for name in compared.iter().chain(&alone) {
+        let row = &rows[*name];
+        assert!(row["ours"].as_f64().is_some_and(f64::is_finite), "{name}: {row}");
+        assert!(!row["goals"].as_array().unwrap().is_empty(), "{name} has a goal");
+    }
+    for name in compared {
+        assert!(rows[name]["ratio"].as_f64().is_some_and(|ratio| ratio.is_finite()), "{name}: {}", rows[name]);
+    }
+    assert_eq!(rows.len(), compared.len() + alone.len(), "{rows:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_row_that_cannot_be_measured_fails_with_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let arguments = ["bench", "camera", "--json", "--samples", "1", "--sensor-size", "64x48", "--folder"];
+    let output = run(&[arguments.as_slice(), &[missing.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let rows = &json_lines(&output)[0]["rows"];
+    assert!(rows["capture"]["failed"].as_str().unwrap().contains("missing"), "{rows}");
+    assert!(rows["sha2"]["ours"].as_f64().is_some(), "the others are measured all the same");
+}
