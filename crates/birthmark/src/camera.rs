@@ -32,7 +32,7 @@ pub(crate) enum Command {
 
 /// Flags of `camera capture`.
 #[derive(Debug, clap::Args)]
-#[group(id = "how_many", required = true, multiple = false, args = ["once", "continuous"])]
+#[command(group = clap::ArgGroup::new("how_many").required(true).args(["once", "continuous"]))]
 pub(crate) struct CaptureArgs {
     /// Take one photograph.
     #[arg(long, alias = "capture-once")]
@@ -55,7 +55,8 @@ pub(crate) struct CaptureArgs {
     /// Size of the simulated sensor.
     #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
-    /// Wait until everything is on record; exit 3 if it does not come to that.
+    /// Wait until everything is on record; exit 3 if it does not come to that within two minutes, or 20
+    /// seconds where nobody answers.
     #[arg(long)]
     wait: bool,
     /// One JSON object at the end instead of the steps.
@@ -128,11 +129,20 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
     let (sent, photographed) = tokio::join!(upload, photograph);
     let mut sent = sent?;
     photographed?;
-    if args.wait && sent.iter().any(|(_, outcome)| matches!(outcome, Outcome::Pending { .. })) {
+    // Photographs of earlier sessions go out too, if there is anybody to take them.
+    let answered = sent.iter().any(|(_, outcome)| !matches!(outcome, Outcome::Pending { receipt: None, .. }));
+    if args.wait || answered {
         let _waiting = Waiting::new("waiting for the record");
-        session.drain(LONG_WAIT, &stop, &steps).await?;
+        let most = match (args.wait, answered) {
+            (false, _) => ANSWER,
+            (true, false) => SILENCE,
+            (true, true) => LONG_WAIT,
+        };
+        session.drain(most, &stop, &steps).await?;
         for (id, outcome) in &mut sent {
-            *outcome = uploader.submit_one(*id, None, &steps).await?;
+            if !matches!(outcome, Outcome::Confirmed { .. }) {
+                *outcome = uploader.submit_one(*id, None, &steps).await?;
+            }
         }
     }
     for (_, outcome) in &sent {
@@ -183,7 +193,9 @@ pub(crate) fn peak_rss_mb() -> u64 {
 const NOT_CONFIRMED: u8 = 3;
 /// How long an aggregator that answers may take to see a photograph registered before we go on.
 const ANSWER: Duration = Duration::from_secs(10);
-/// How long `--wait` waits after the last photograph.
+/// How long `--wait` goes on asking an aggregator that has not answered once.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How long `--wait` waits after the last photograph for an aggregator that answers.
 const LONG_WAIT: Duration = Duration::from_mins(2);
 /// Photographs that may wait for their first sending; all are in the durable queue anyway.
 const QUEUE: usize = 64;

@@ -41,9 +41,9 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let measured = in_turns(bench, || load::run(reference, &load()?), || load::run(address, &load()?));
     let fdatasync = fdatasync_ms(folder)?;
     let bytes = number(submissions.request()?.len());
-    drop(silent);
     ours.end()?;
     bare.end()?;
+    drop(silent);
     let (references, turns) = measured?;
     let row = load::row(&references, &turns).ratio_at_least(0.70);
     Ok(row.detail("request_bytes", bytes).detail("fdatasync_ms", fdatasync))

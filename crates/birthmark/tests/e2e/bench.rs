@@ -20,7 +20,7 @@ fn every_row_is_measured() {
         assert!(!row["goals"].as_array().unwrap().is_empty(), "{name} has a goal");
     }
     for name in compared {
-        assert!(rows[name]["ratio"].as_f64().is_some_and(|ratio| ratio.is_finite()), "{name}: {}", rows[name]);
+        assert!(rows[name]["ratio"].as_f64().is_some_and(f64::is_finite), "{name}: {}", rows[name]);
     }
     assert_eq!(rows.len(), compared.len() + alone.len(), "{rows:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");

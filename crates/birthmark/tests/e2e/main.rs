@@ -4,6 +4,8 @@
 mod bad_input;
 mod bench;
 #[cfg(test)]
+mod camera;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod independent;
