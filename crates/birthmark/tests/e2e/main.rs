@@ -16,6 +16,10 @@ mod kill;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod submissions;
 #[cfg(test)]
 mod verify;

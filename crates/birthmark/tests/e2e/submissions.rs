@@ -8,7 +8,7 @@ use birthmark_core::ids::KeyIndex;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::submission::{ImageJson, ManufacturerCert, SubmissionJson};
 use birthmark_core::token::{NucHash, TokenJson, seal};
-use birthmark_service::client::{Answer, ClientError, HttpClient};
+use birthmark_service::client::{Answer, BearerToken, ClientError, ClientOptions, HttpClient};
 use birthmark_service::random::OsRng;
 use serde_json::{Value, json};
 
@@ -83,4 +83,24 @@ pub(crate) async fn send(
 /// Where a receipt stands.
 pub(crate) async fn receipt(aggregator: &HttpClient, receipt: &str) -> SubmitAnswer {
     aggregator.get_json::<SubmitAnswer>(&format!("/api/v1/submission/{receipt}")).await.unwrap().body
+}
+
+/// The fingerprint of the simulated sensor beside a configuration that is yet to come.
+pub(crate) fn simulated_fingerprint(config: &std::path::Path) -> String {
+    let seed = birthmark_camera::device::simulated_seed(config, &mut OsRng).unwrap();
+    birthmark_camera::sensor::simulated::nuc_hash(&seed).to_string()
+}
+
+/// Provisions over HTTP with a bearer token; gives the configuration's text.
+pub(crate) fn provision_with_token(sma: &str, token: &str, serial: &str, fingerprint: &str) -> String {
+    let request = json!({"device_serial": serial, "device_family": "Test", "nuc_hash": fingerprint});
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let refused = HttpClient::new(sma, &ClientOptions::default()).unwrap();
+        let refused = refused.post_json::<Value>("/api/v1/devices/provision", &request).await.unwrap_err();
+        assert_eq!(refused.status().map(|status| status.as_u16()), Some(401), "without a token");
+        let options = ClientOptions { bearer: Some(BearerToken::new(token)), ..ClientOptions::default() };
+        let client = HttpClient::new(sma, &options).unwrap();
+        client.post_json::<Value>("/api/v1/devices/provision", &request).await.unwrap().body.to_string()
+    })
 }
