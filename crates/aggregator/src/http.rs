@@ -96,9 +96,11 @@ fn proof_wish(query: Option<&str>) -> Result<ProofWish, Problem> {
         None => Ok(ProofWish::Unsaid),
         Some("0") => Ok(ProofWish::Without),
         Some("1") => Ok(ProofWish::With),
-        Some(_) => {
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_query", "the query parameter proof is 0 or 1"))
-        }
+        Some(_) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "malformed_query",
+            "the query parameter proof is 0 or 1",
+        )),
     }
 }
 
