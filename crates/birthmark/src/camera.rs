@@ -32,6 +32,7 @@ pub(crate) enum Command {
 
 /// Flags of `camera capture`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 #[command(group = clap::ArgGroup::new("how_many").required(true).args(["once", "continuous"]))]
 pub(crate) struct CaptureArgs {
     /// Take one photograph.
@@ -190,6 +191,12 @@ pub(crate) fn peak_rss_mb() -> u64 {
     kilobytes.unwrap_or_default().div_ceil(1024)
 }
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  captured; what nobody has taken yet is queued and sent again
+  1  not captured
+  2  wrong usage
+  3  captured, but with --wait not all of it is on record";
 const NOT_CONFIRMED: u8 = 3;
 /// How long an aggregator that answers may take to see a photograph registered before we go on.
 const ANSWER: Duration = Duration::from_secs(10);

@@ -17,10 +17,10 @@ use crate::{bench, camera, demo, network, roles, terminal, verify};
 #[command(name = "birthmark", version, about, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     /// How log lines on stderr look: text or json. `BIRTHMARK_LOG` sets how much (warn, info, debug).
-    #[arg(long, global = true, default_value = "text", value_name = "FORMAT")]
+    #[arg(long, global = true, default_value = "text", value_name = "FORMAT", help_heading = "Logging and settings")]
     log_format: LogFormat,
     /// Read settings from this file too, NAME=value a line. Without it, `.env` here is read by the roles.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Logging and settings")]
     env_file: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,

@@ -30,6 +30,9 @@ use report::Report;
 
 /// Flags of `demo`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes:\n  0  the photograph is verified\n  1  it is not, or the demo could not run\n  2  wrong usage"
+)]
 pub(crate) struct Args {
     /// A JPEG that the simulated sensor looks at. Without it, a scene of its own.
     #[arg(value_name = "PHOTO")]

@@ -25,6 +25,7 @@ pub(crate) use report::Outcome;
 
 /// Flags of `verify`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// Photographs: JPEG, the DNG beside it, or any registered file.
     #[arg(required = true, value_name = "FILE")]
@@ -174,5 +175,14 @@ fn default_policy() -> Option<PathBuf> {
     Some(config.join("birthmark").join("network.json"))
 }
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  proven: the file, or its picture data, is in a record that is vouched for
+  1  no record of this file, or only a claim that nobody vouches for
+  2  a proof that does not hold
+  3  could not be checked: unreadable file, no policy, unreachable server, wrong usage
+Over many files 2 beats 3 beats 1 beats 0.
+
+No server is believed: proofs are checked here, against a policy from your own disk.";
 const UNCHECKED: u8 = 3;
 const MAX_POLICY: u64 = 1024 * 1024;
