@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use birthmark_core::batch::Assurance;
+use birthmark_core::batch::{Assurance, BlockBatch};
 use birthmark_core::body::BodyDigest;
 use birthmark_core::ids::Height;
 use birthmark_core::time::{Clock, Minute};
 use birthmark_engine::{Chain, ChainError, Judgement, OrderedBlock, Proposal, Topic};
 use birthmark_ledger::apply::State as _;
 use birthmark_ledger::block::{Header, MAX_PAYLOAD, encode_payload};
-use birthmark_ledger::{Block, Ledger};
+use birthmark_ledger::{Block, Ledger, View};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -77,7 +77,28 @@ impl NodeChain {
             epoch: epoch.number(),
             validator_set_hash: epoch.validator_set_hash(),
         };
-        Some(Proposal { header: Bytes::copy_from_slice(&header.encode()), payload: encode_payload(&batches).into() })
+        let header = header.encode();
+        let batches = self.only_valid(&view, &header, batches)?;
+        Some(Proposal { header: Bytes::copy_from_slice(&header), payload: encode_payload(&batches).into() })
+    }
+
+    /// The batches, after the same judgement that others will pass on them. A validator that stands
+    /// alone would otherwise finalize a block that it cannot apply, and could never go on.
+    fn only_valid(&self, view: &View<'_>, header: &[u8], batches: Vec<BlockBatch>) -> Option<Vec<BlockBatch>> {
+        let judge = |batches: &[BlockBatch]| view.judge(header, &encode_payload(batches));
+        let verdict = judge(&batches).and_then(|verdict| match verdict {
+            Ok(()) => Ok(batches),
+            Err(invalid) => {
+                error!(%invalid, "the mempool gave an invalid block; its bad batches are dropped");
+                for batch in &batches {
+                    if judge(std::slice::from_ref(batch))?.is_err() {
+                        self.mempool.discard(&batch.signature);
+                    }
+                }
+                Ok(Vec::new())
+            }
+        });
+        verdict.map_err(|failed| error!(error = %failed, "the ledger cannot be read for a proposal")).ok()
     }
 
     /// The verdict, or nothing if the ledger could not be read: that must never count against a block.

@@ -136,6 +136,23 @@ impl Mempool {
         }
     }
 
+    /// Drops a batch that can never be recorded.
+    pub(crate) fn discard(&self, signature: &[u8; 64]) {
+        let mut inner = self.inner.lock();
+        let found = inner.batches.iter().find(|(_, pending)| pending.batch.signature == *signature);
+        let Some(id) = found.map(|(id, _)| *id) else { return };
+        let Some(pending) = inner.batches.remove(&id) else { return };
+        inner.bytes = inner.bytes.saturating_sub(pending.bytes);
+        for digest in &pending.bodies {
+            if let Some(waiting) = inner.waiting.get_mut(digest) {
+                waiting.retain(|(other, _)| *other != id);
+                if waiting.is_empty() {
+                    inner.waiting.remove(digest);
+                }
+            }
+        }
+    }
+
     /// Batches and bytes that wait.
     pub(crate) fn backlog(&self) -> (usize, usize) {
         let inner = self.inner.lock();

@@ -60,6 +60,18 @@ fn a_batch_goes_when_all_of_it_is_on_record() {
 }
 
 #[test]
+fn a_discarded_batch_leaves_nothing_behind() {
+    let pool = Mempool::new(1 << 20);
+    let bad = batch(&[1, 2]);
+    pool.add(bad.clone(), &[false, false]).unwrap();
+    pool.add(batch(&[3]), &[false]).unwrap();
+    pool.discard(&bad.signature);
+    assert_eq!(fill(&pool).len(), 1);
+    pool.add(bad, &[false, false]).unwrap();
+    assert_eq!(fill(&pool).len(), 2, "what was dropped may come again");
+}
+
+#[test]
 fn more_than_its_bytes_is_refused_and_nothing_is_lost() {
     let one = batch(&[1]).encode().len();
     let pool = Mempool::new(one);

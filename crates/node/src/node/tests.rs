@@ -252,3 +252,16 @@ async fn minutes_come_from_the_clock_and_never_go_back() {
     assert_eq!(minute(3).await, Minute(now.0 + 2), "a clock that was set back does not turn the log's time back");
     node.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_batch_in_the_mempool_never_becomes_a_block() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    // Past the checks of the endpoint, as a fault there would let it.
+    let bad = node.batch([raw("NOBODY", 1)]);
+    node.node.shared.chain.mempool.add(bad, &[false]).unwrap();
+    let (_, results) = node.post(node.batch([raw("MFG", 2)]).encode()).await;
+    assert!(matches!(results[..], [TransactionResult::Recorded { .. }]), "{results:?}");
+    assert_eq!(node.node.shared.chain.mempool.backlog(), (0, 0));
+    node.end().await;
+}
