@@ -5,19 +5,22 @@
 
 mod session;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::Step;
-use birthmark_camera::sensor::simulated::Scene;
+use birthmark_camera::device;
+use birthmark_camera::queue::PhotoState;
+use birthmark_camera::sensor::simulated::{self, Scene};
 use birthmark_camera::upload::Outcome;
+use birthmark_service::random::OsRng;
 use birthmark_service::shutdown;
 use clap::Subcommand;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::serve::block_on;
 use crate::terminal::{Waiting, complain, note, say};
@@ -26,8 +29,18 @@ pub(crate) use session::{Opening, Session};
 /// The camera.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make the simulated sensor of a camera that is to be provisioned, and print its fingerprint.
+    Init(InitArgs),
     /// Photograph, queue, and submit what is queued.
     Capture(CaptureArgs),
+}
+
+/// Flags of `camera init`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// Where the configuration will be; `sensor_seed` is made beside it and kept if it is there.
+    #[arg(long, default_value = "/etc/birthmark/device_config.json", value_name = "FILE")]
+    config: PathBuf,
 }
 
 /// Flags of `camera capture`.
@@ -73,15 +86,33 @@ struct Tally {
     parked: u64,
 }
 
-pub(crate) fn run(Command::Capture(args): &Command) -> ExitCode {
-    match block_on(capture(args)) {
-        Ok(tally) if args.wait && tally.pending + tally.parked > 0 => ExitCode::from(NOT_CONFIRMED),
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+impl Tally {
+    const fn unfinished(&self) -> bool {
+        self.pending + self.parked > 0
     }
+}
+
+pub(crate) fn run(command: &Command) -> ExitCode {
+    let outcome = match command {
+        Command::Init(args) => init(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Capture(args) => block_on(capture(args)).map(|tally| {
+            if args.wait && tally.unfinished() { ExitCode::from(NOT_CONFIRMED) } else { ExitCode::SUCCESS }
+        }),
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Standard output gets the fingerprint alone, as `sma provision --nuc-hash` takes it.
+fn init(config: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = config.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot use the folder {}", folder.display()))?;
+    }
+    let seed = device::simulated_seed(config, &mut OsRng)?;
+    say(simulated::nuc_hash(&seed));
+    Ok(())
 }
 
 async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
@@ -104,53 +135,45 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
     };
     let mut session = Session::open(opening).await?;
     let mut tally = Tally::default();
-    let (taken, mut to_send) = mpsc::channel(QUEUE);
-    let uploader = session.uploader();
-    // What is queued goes out while the next photograph is taken.
-    let upload = async {
-        let mut sent = Vec::new();
-        while let Some(id) = to_send.recv().await {
-            sent.push((id, session::submit(&uploader, id, ANSWER, &steps).await?));
-        }
-        Ok::<_, anyhow::Error>(sent)
-    };
-    let per_capture_ms = &mut tally.per_capture_ms;
+    let mut taken = Vec::new();
+    let (uploader, done) = (session.uploader(), CancellationToken::new());
     let photograph = async {
-        let taken = taken;
         for _ in 0..count {
             if stop.is_cancelled() {
                 break;
             }
             let (captured, elapsed) = session.capture(steps).await?;
-            per_capture_ms.push(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-            taken.send(captured.photo).await?;
+            tally.per_capture_ms.push(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+            taken.push(captured.photo);
         }
         Ok::<_, anyhow::Error>(())
     };
-    let (sent, photographed) = tokio::join!(upload, photograph);
-    let mut sent = sent?;
+    let photograph = async {
+        let photographed = photograph.await;
+        done.cancel();
+        photographed
+    };
+    // What is queued goes out, several at a time, while the next photograph is taken.
+    let (sent, photographed) = tokio::join!(uploader.run(&done, &steps), photograph);
+    sent?;
     photographed?;
-    // Photographs of earlier sessions go out too, if there is anybody to take them.
-    let answered = sent.iter().any(|(_, outcome)| !matches!(outcome, Outcome::Pending { receipt: None, .. }));
-    if args.wait || answered {
-        let _waiting = Waiting::new("waiting for the record");
-        let most = match (args.wait, answered) {
+    if let Some(last) = taken.last() {
+        // One try tells whether anybody answers; who does not costs no patience.
+        let tried = uploader.submit_one(*last, None, &steps).await?;
+        let most = match (args.wait, tried) {
+            (true, Outcome::Pending { receipt: None, .. }) => SILENCE,
+            (true, _) => LONG_WAIT,
+            (false, Outcome::Pending { receipt: None, .. }) => Duration::ZERO,
             (false, _) => ANSWER,
-            (true, false) => SILENCE,
-            (true, true) => LONG_WAIT,
         };
+        let _waiting = Waiting::new("waiting for the record");
         session.drain(most, &stop, &steps).await?;
-        for (id, outcome) in &mut sent {
-            if !matches!(outcome, Outcome::Confirmed { .. }) {
-                *outcome = uploader.submit_one(*id, None, &steps).await?;
-            }
-        }
     }
-    for (_, outcome) in &sent {
-        match outcome {
-            Outcome::Confirmed { .. } => tally.confirmed += 1,
-            Outcome::Pending { .. } => tally.pending += 1,
-            Outcome::Parked { .. } => tally.parked += 1,
+    for id in &taken {
+        match session.state(*id).await? {
+            PhotoState::Confirmed => tally.confirmed += 1,
+            PhotoState::Queued | PhotoState::Sent => tally.pending += 1,
+            PhotoState::Parked => tally.parked += 1,
         }
     }
     session.close().await;
@@ -176,11 +199,15 @@ fn report(args: &CaptureArgs, tally: &Tally) {
         say(format_args!("✓ {captured} captures complete, the slowest in {slowest} ms"));
     }
     if tally.pending > 0 {
-        note(format_args!("queued: {} photographs are not on record yet; they are kept and sent again", tally.pending));
+        note(format_args!("queued: {} not on record yet; kept, and sent again", photographs(tally.pending)));
     }
     if tally.parked > 0 {
-        note(format_args!("parked: {} photographs were refused and wait for a decision", tally.parked));
+        note(format_args!("parked: {} refused; kept, and waiting for a decision", photographs(tally.parked)));
     }
+}
+
+fn photographs(count: u64) -> String {
+    if count == 1 { "1 photograph".to_owned() } else { format!("{count} photographs") }
 }
 
 /// The most memory that this process has held.
@@ -204,5 +231,3 @@ const ANSWER: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long `--wait` waits after the last photograph for an aggregator that answers.
 const LONG_WAIT: Duration = Duration::from_mins(2);
-/// Photographs that may wait for their first sending; all are in the durable queue anyway.
-const QUEUE: usize = 64;

@@ -13,6 +13,7 @@ mod source;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use birthmark_core::body::Kind;
 use birthmark_core::network::{Trust, parse_policy_or_network};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::verify::{Verdict, VerifyError, verify};
@@ -21,7 +22,7 @@ use birthmark_service::client::{ClientError, HttpClient};
 use crate::serve::block_on;
 use crate::terminal::{Waiting, complain};
 
-pub(crate) use report::Outcome;
+pub(crate) use report::{Matched, Outcome};
 
 /// Flags of `verify`.
 #[derive(Debug, clap::Args)]
@@ -153,7 +154,15 @@ async fn judge(
         Ok((proof, verdict))
     });
     Ok(match judged {
-        Ok((_, Verdict::Match(finding))) => Outcome::Found(finding),
+        Ok((_, Verdict::Match(finding))) => {
+            let own = candidates.first().map(|candidate| candidate.hash);
+            let matched = match finding.entry.kind {
+                Kind::ImageData => Matched::ImageData,
+                Kind::File if own == Some(finding.entry.hash) => Matched::File,
+                Kind::File => Matched::Raw,
+            };
+            Outcome::Found(matched, finding)
+        }
         Ok((_, Verdict::OtherFile { tx_id })) => Outcome::OtherFile { tx_id },
         Err(cause) => Outcome::BadProof(cause),
     })

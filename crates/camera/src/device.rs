@@ -201,10 +201,15 @@ impl<R> fmt::Debug for Sealer<R> {
     }
 }
 
+/// Where the simulated sensor's seed lies that belongs to a configuration.
+pub fn seed_path(config: &Path) -> PathBuf {
+    config.with_file_name(SEED_FILE)
+}
+
 /// The simulated sensor's seed in `sensor_seed` beside the configuration: drawn once, the same ever
 /// after, so that the same configuration always means the same sensor.
 pub fn simulated_seed(config: &Path, rng: &mut impl CryptoRng) -> Result<DeviceSeed, DeviceError> {
-    let path = config.with_file_name(SEED_FILE);
+    let path = seed_path(config);
     let mut seed = Zeroizing::new([0; 32]);
     rng.fill_bytes(&mut *seed);
     match secret_file::create(&path, &*seed) {

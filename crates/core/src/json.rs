@@ -40,7 +40,7 @@ pub enum JsonError {
     },
 }
 
-/// Parses one value of type `T`.
+/// Parses one object of type `T`.
 ///
 /// Depth is bounded by `serde_json` (128), size by the caller before the call.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
@@ -49,6 +49,10 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
         let (line, column) = (e.line(), e.column());
         if e.is_data() { JsonError::DuplicateKey { line, column } } else { JsonError::Syntax { line, column } }
     })?;
+    // Derived readers take an array for a struct, field by field; the protocol's messages are objects.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(JsonError::Data { line: 1, column: 1, cause: "expected an object".to_owned() });
+    }
     serde_json::from_slice(bytes).map_err(|e| JsonError::Data {
         line: e.line(),
         column: e.column(),
@@ -177,6 +181,14 @@ mod tests {
             [&b"{\"x\":1"[..], b"{\"x\":1} {}", b"{\"x\":1,\"y\":\"\xff\"}", b"", deep.as_bytes(), b"{\"x\":NaN}"]
         {
             assert!(matches!(from_slice::<Point>(bad), Err(JsonError::Syntax { .. })));
+        }
+    }
+
+    #[test]
+    fn only_objects_are_messages() {
+        for bad in ["[1]", "[]", "null", "1", "\"x\"", " [1]"] {
+            let error = from_slice::<Point>(bad.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("expected an object"), "{bad}: {error}");
         }
     }
 

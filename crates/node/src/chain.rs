@@ -159,9 +159,21 @@ impl Chain for NodeChain {
     ) -> BoxFuture<'static, Option<Proposal>> {
         let chain = self.clone();
         Box::pin(async move {
-            // Out of patience means an empty block, which is what `build` makes of an empty mempool.
-            let _ = tokio::time::timeout(patience, chain.mempool.wait_for_work()).await;
-            tokio::task::spawn_blocking(move || chain.build(&unapplied)).await.ok().flatten()
+            let deadline = tokio::time::Instant::now() + patience;
+            loop {
+                let changed = chain.mempool.changed();
+                let in_time = tokio::time::Instant::now() < deadline;
+                if !in_time || !chain.mempool.is_empty() {
+                    let (builder, unapplied) = (chain.clone(), unapplied.clone());
+                    let built = tokio::task::spawn_blocking(move || builder.build(&unapplied)).await.ok().flatten();
+                    // What waits may all be in blocks that are not applied yet: then there is no work either.
+                    if !in_time || built.as_ref().is_none_or(|proposal| !proposal.payload.is_empty()) {
+                        return built;
+                    }
+                }
+                // Out of patience: the next round builds whatever there is, an empty block mostly.
+                let _ = tokio::time::timeout_at(deadline, changed).await;
+            }
         })
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Mempool {
     inner: Mutex<Inner>,
-    arrived: Notify,
+    changed: Notify,
     max_bytes: usize,
 }
 
@@ -42,7 +42,7 @@ struct Pending {
 
 impl Mempool {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { inner: Mutex::default(), arrived: Notify::new(), max_bytes }
+        Self { inner: Mutex::default(), changed: Notify::new(), max_bytes }
     }
 
     /// Takes a batch whose signature and rules have been checked. `recorded` says for each of its
@@ -73,22 +73,21 @@ impl Mempool {
         }
         inner.batches.insert(id, Pending { batch, bodies, bytes, left });
         drop(inner);
-        self.arrived.notify_waiters();
+        self.changed.notify_waiters();
         Ok(())
     }
 
-    /// Waits until there is something to record.
-    pub(crate) async fn wait_for_work(&self) {
-        loop {
-            let arrived = self.arrived.notified();
-            tokio::pin!(arrived);
-            // Registered before looking, so that nothing arrives unseen in between.
-            arrived.as_mut().enable();
-            if !self.inner.lock().batches.is_empty() {
-                return;
-            }
-            arrived.await;
-        }
+    /// Resolves at the next change after this call: a batch that came, or one that is on record.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        let mut changed = Box::pin(self.changed.notified());
+        // From now on, not from the first poll, so that nothing changes unseen in between.
+        changed.as_mut().enable();
+        changed
+    }
+
+    /// True if nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().batches.is_empty()
     }
 
     /// What waits, oldest first, as a block would carry it, within `max_bytes`. `recorded` answers for the
@@ -134,6 +133,8 @@ impl Mempool {
         for (digest, assurance) in bodies {
             inner.settle(digest, *assurance);
         }
+        drop(inner);
+        self.changed.notify_waiters();
     }
 
     /// Drops a batch that can never be recorded.

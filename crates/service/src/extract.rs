@@ -134,10 +134,15 @@ mod tests {
         builder.body(body).unwrap()
     }
 
+    #[derive(serde::Deserialize)]
+    struct Number {
+        n: u32,
+    }
+
     async fn json(content_type: Option<&str>, body: &str) -> Result<u32, u16> {
-        StrictJson::<u32, 8>::from_request(request(content_type, Body::from(body.to_owned())), &())
+        StrictJson::<Number, 8>::from_request(request(content_type, Body::from(body.to_owned())), &())
             .await
-            .map(|StrictJson(value)| value)
+            .map(|StrictJson(value)| value.n)
             .map_err(|problem| problem.status().as_u16())
     }
 
@@ -149,14 +154,15 @@ mod tests {
     #[tokio::test]
     async fn content_type_size_syntax_and_values_are_refused_by_status() {
         let plain = Some("application/json");
-        assert_eq!(json(plain, "12").await, Ok(12));
-        assert_eq!(json(Some("Application/JSON; charset=utf-8"), "12345678").await, Ok(12_345_678));
-        assert_eq!(json(None, "12").await, Err(415));
-        assert_eq!(json(Some("text/plain"), "12").await, Err(415));
-        assert_eq!(json(Some("application/jsonx"), "12").await, Err(415));
-        assert_eq!(json(plain, "123456789").await, Err(413));
-        assert_eq!(json(plain, "12 13").await, Err(400));
+        assert_eq!(json(plain, r#"{"n":1}"#).await, Ok(1));
+        assert_eq!(json(Some("Application/JSON; charset=utf-8"), r#"{"n":12}"#).await, Ok(12));
+        assert_eq!(json(None, r#"{"n":1}"#).await, Err(415));
+        assert_eq!(json(Some("text/plain"), r#"{"n":1}"#).await, Err(415));
+        assert_eq!(json(Some("application/jsonx"), r#"{"n":1}"#).await, Err(415));
+        assert_eq!(json(plain, r#"{"n":123}"#).await, Err(413));
+        assert_eq!(json(plain, "{} {}").await, Err(400));
         assert_eq!(json(plain, "").await, Err(400));
+        assert_eq!(json(plain, "[1]").await, Err(422), "an array is no object, field by field");
         assert_eq!(json(plain, "\"x\"").await, Err(422));
     }
 

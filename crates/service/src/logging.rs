@@ -71,8 +71,13 @@ pub enum LogError {
 /// Starts logging to standard error, filtered by `BIRTHMARK_LOG`.
 pub fn init(format: LogFormat, verbosity: Verbosity) -> Result<(), LogError> {
     let filter = filter(std::env::var("BIRTHMARK_LOG").ok().as_deref(), verbosity)?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // A log that cannot be written (its reader is gone, its disk is full) is no reason to stop serving;
+        // the default prints that to standard error, which then panics.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

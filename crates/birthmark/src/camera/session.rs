@@ -10,9 +10,9 @@ use birthmark_camera::capture::{Camera, CameraSettings, Captured, Step};
 use birthmark_camera::counter::FrameCounter;
 use birthmark_camera::device::{self, Credentials, Sealer};
 use birthmark_camera::exif::TimeSource;
-use birthmark_camera::queue::{PhotoId, Queue};
+use birthmark_camera::queue::{PhotoId, PhotoState, Queue};
 use birthmark_camera::sensor::simulated::{Scene, SimulatedConfig, SimulatedImx477};
-use birthmark_camera::upload::{Outcome, UploadOptions, UploadSettings, Uploader};
+use birthmark_camera::upload::{UploadOptions, UploadSettings, Uploader};
 use birthmark_core::token::NucHash;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
@@ -33,22 +33,6 @@ pub(crate) struct Opening {
     pub(crate) size: FrameSize,
     /// How many frames this session will take at most.
     pub(crate) frames: u64,
-}
-
-/// Sends one photograph: a single try, and if the aggregator answers that it works on it, at most
-/// `patience` for the outcome. One that does not answer costs no patience; the photograph is queued.
-pub(crate) async fn submit(
-    uploader: &Uploader,
-    id: PhotoId,
-    patience: Duration,
-    on_step: &(dyn Fn(Step) + Sync),
-) -> anyhow::Result<Outcome> {
-    Ok(match uploader.submit_one(id, None, on_step).await? {
-        Outcome::Pending { receipt: Some(_), .. } | Outcome::Confirmed { proof: None, .. } => {
-            uploader.submit_one(id, Some(patience), on_step).await?
-        }
-        ended => ended,
-    })
 }
 
 /// A camera that is ready to photograph and submit.
@@ -154,6 +138,11 @@ impl Session {
         // The drain is told to end, never dropped: what it has under way is written down first.
         let (drained, ()) = tokio::join!(drain, timer);
         drained.map(drop).map_err(Into::into)
+    }
+
+    /// How far a photograph has come.
+    pub(crate) async fn state(&self, id: PhotoId) -> anyhow::Result<PhotoState> {
+        Ok(self.queue.photo(id).await?.state)
     }
 
     /// Where a path lies that the queue gives relative to the data folder.

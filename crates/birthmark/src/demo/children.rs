@@ -126,7 +126,7 @@ impl Service {
     async fn ended(&mut self) -> anyhow::Error {
         let status = self.child.wait().await;
         let status = status.map_or_else(|cause| cause.to_string(), |status| status.to_string());
-        anyhow::anyhow!("the {} ended ({status}): {}", self.role, last_line(&self.log))
+        anyhow::anyhow!("the {} ended ({status}): {}", self.role, reason(&self.log))
     }
 }
 
@@ -182,7 +182,7 @@ async fn launch(
     let ready = match ready {
         Ok(Ok(Some(line))) => serde_json::from_str::<Ready>(&line).ok(),
         Ok(Ok(None) | Err(_)) => return Err(service.ended().await),
-        Err(_) => anyhow::bail!("the {role} did not start within {} s: {}", START.as_secs(), last_line(&service.log)),
+        Err(_) => anyhow::bail!("the {role} did not start within {} s: {}", START.as_secs(), reason(&service.log)),
     };
     services.push(service);
     Ok(ready.with_context(|| format!("the {role} did not say where it listens"))?.url)
@@ -204,12 +204,20 @@ const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-/// The last line of a log, which says why a service ended.
-fn last_line(log: &Path) -> String {
+/// Why a service ended, if the end of its log says so.
+fn reason(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason was logged");
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    last.and_then(|line| line.strip_prefix("error: ")).map_or_else(
+        || {
+            format!(
+                "no reason is in its log {} (is the disk full?); what was registered stays so, start again",
+                log.display()
+            )
+        },
+        str::to_owned,
+    )
 }
 
 /// A little more than the services give themselves to drain.

@@ -51,19 +51,30 @@ pub(super) async fn camera(folder: &Folder, at: &Addresses, scene: Scene, size: 
         known.manufacturer_cert.validation_endpoint = format!("{}/validate", at.sma);
         known
     } else {
-        let seed = device::simulated_seed(&config, &mut OsRng)?;
-        let request = |serial| -> anyhow::Result<ProvisionRequest> {
-            Ok(ProvisionRequest {
-                device_serial: DeviceSerial::new(serial)?,
-                device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
-                nuc_hash: simulated::nuc_hash(&seed).to_string(),
-                min_token_version: 1,
-            })
-        };
-        device::provision(&at.sma, &request(DEVICE)?, None).await?
+        provision(&config, at).await?
     };
     device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
     Session::open(Opening { config, data: None, aggregator_url: None, scene, size, frames: 1 }).await
+}
+
+/// Provisions the camera. An earlier start that was interrupted between the authority's commit and our
+/// file has used up its serial and its sensor, whose credentials are handed out once: then it is the
+/// next camera's turn, with a sensor of its own.
+async fn provision(config: &Path, at: &Addresses) -> anyhow::Result<DeviceConfig> {
+    for number in 1..=MOST_CAMERAS {
+        let seed = device::simulated_seed(config, &mut OsRng)?;
+        let request = ProvisionRequest {
+            device_serial: DeviceSerial::new(format!("PI_CAMERA_{number:03}"))?,
+            device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
+            nuc_hash: simulated::nuc_hash(&seed).to_string(),
+            min_token_version: 1,
+        };
+        match device::provision(&at.sma, &request, None).await {
+            Err(refused) if refused.is_duplicate() => std::fs::remove_file(device::seed_path(config))?,
+            answered => return Ok(answered?),
+        }
+    }
+    anyhow::bail!("the authority knows {MOST_CAMERAS} cameras of this demo already; choose a new folder")
 }
 
 /// Takes the photograph and waits until it is on record.
@@ -99,7 +110,7 @@ pub(super) async fn take(session: &mut Session, report: Report) -> anyhow::Resul
     })
 }
 
-const DEVICE: &str = "PI_CAMERA_001";
+const MOST_CAMERAS: u16 = 99;
 const ANSWER: Duration = Duration::from_secs(30);
 /// Generous: a machine under load is slow, not broken.
 const RECORD: Duration = Duration::from_mins(2);

@@ -1,6 +1,6 @@
 //! What the demo says: steps and addresses for a person, JSON lines for a program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use birthmark_camera::capture::Step;
@@ -76,7 +76,8 @@ impl Report {
             }
             say("Check it again, with no service running:");
             say(format_args!(
-                "  birthmark verify {} --proof {} --policy {}",
+                "  {} verify {} --proof {} --policy {}",
+                quoted(&program()),
                 quoted(&taken.jpeg),
                 quoted(&taken.proof),
                 quoted(&policy)
@@ -115,6 +116,11 @@ impl Report {
             note("The services run until Ctrl-C.");
         }
     }
+}
+
+/// This program as it was called; after `cargo run` that is a path, not a name to be found.
+fn program() -> PathBuf {
+    std::env::args_os().next().map_or_else(|| PathBuf::from("birthmark"), PathBuf::from)
 }
 
 /// Milliseconds to a tenth.

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     name: String,
     /// What its holder may do: `aggregator` or `admin` at an authority, `submitter` at a node.
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", value_parser = ["aggregator", "admin", "submitter"])]
     role: String,
 }
 

@@ -44,7 +44,8 @@ struct Told {
     /// Where provisioned cameras submit.
     #[arg(long, env = "AGGREGATOR_URL", default_value = "http://localhost:8545", value_name = "URL")]
     aggregator_url: String,
-    /// Where this authority is reached from outside; the default is where it listens.
+    /// Where this authority is reached from outside. The default is where it listens, and for `provision`
+    /// `http://localhost:8001`.
     #[arg(long, env = "SMA_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
     /// The network file, to be handed to cameras.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use birthmark_core::api::verify::AsOf;
 use birthmark_core::batch::Assurance;
-use birthmark_core::body::Kind;
 use birthmark_core::ids::TxId;
 use birthmark_core::time::UnixSeconds;
 use birthmark_core::verify::{Candidate, Finding, VerifyError};
@@ -13,11 +12,22 @@ use serde_json::{Value, json};
 use super::Unchecked;
 use crate::terminal::{note, say};
 
+/// What of the file is the registered thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Matched {
+    /// All of its bytes.
+    File,
+    /// A JPEG's picture data; not what is around it.
+    ImageData,
+    /// A DNG's sensor samples; not what is around them.
+    Raw,
+}
+
 /// What came out for one file.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The file is in the proven record.
-    Found(Box<Finding>),
+    Found(Matched, Box<Finding>),
     /// A server says that it has no record.
     NoRecord {
         /// What was asked for.
@@ -40,8 +50,8 @@ impl Outcome {
     /// 0 proven, 1 no record or asserted only, 2 a proof that does not hold, 3 could not be checked.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Found(finding) if finding.is_vouched_for() => 0,
-            Self::Found(_) | Self::NoRecord { .. } | Self::OtherFile { .. } => 1,
+            Self::Found(_, finding) if finding.is_vouched_for() => 0,
+            Self::Found(..) | Self::NoRecord { .. } | Self::OtherFile { .. } => 1,
             Self::BadProof(_) => 2,
             Self::Unchecked(_) => 3,
         }
@@ -50,7 +60,7 @@ impl Outcome {
     /// How much the proven record is worth.
     pub(crate) fn assurance(&self) -> Option<Assurance> {
         match self {
-            Self::Found(finding) => Some(finding.record.assurance),
+            Self::Found(_, finding) => Some(finding.record.assurance),
             Self::NoRecord { .. } | Self::OtherFile { .. } | Self::BadProof(_) | Self::Unchecked(_) => None,
         }
     }
@@ -63,7 +73,7 @@ impl Outcome {
     /// Stable name for JSON.
     const fn name(&self) -> &'static str {
         match self {
-            Self::Found(finding) => match finding.record.assurance {
+            Self::Found(_, finding) => match finding.record.assurance {
                 Assurance::Asserted => "asserted",
                 Assurance::Attested | Assurance::Endorsed => "proven",
             },
@@ -95,21 +105,26 @@ pub(super) fn unusable(unchecked: &Unchecked, as_json: bool) {
 fn in_words(file: &Path, outcome: &Outcome) {
     let file = file.display();
     match outcome {
-        Outcome::Found(finding) if finding.is_vouched_for() => {
-            say(format_args!("✓ {file}: proven"));
-            proven(finding);
+        Outcome::Found(matched, finding) if finding.is_vouched_for() => {
+            say(match matched {
+                Matched::File => format!("✓ {file}: proven"),
+                Matched::ImageData => format!("✓ {file}: proven, the same picture data in another file"),
+                Matched::Raw => format!("✓ {file}: proven, the same sensor data"),
+            });
+            proven(*matched, finding);
         }
-        Outcome::Found(finding) => {
+        Outcome::Found(matched, finding) => {
             say(format_args!("✗ {file}: registered, but nobody vouches for it"));
-            proven(finding);
+            proven(*matched, finding);
         }
         Outcome::NoRecord { candidates, as_of } => {
             say(format_args!("✗ {file}: no record"));
+            say("  The server knows none of its hashes:");
             for candidate in candidates {
-                say(format_args!("  The server knows nothing of {}.", candidate.hash));
+                say(format_args!("    {}", candidate.hash));
             }
             if let Some(as_of) = as_of {
-                say(format_args!("  It says so of {} records, {}.", as_of.size, time(as_of.time)));
+                say(format_args!("  It says so of a log of {} leaves, {}.", as_of.size, time(as_of.time)));
             }
             say("  Not proven: that there is no record. This is the server's word.");
         }
@@ -128,17 +143,27 @@ fn in_words(file: &Path, outcome: &Outcome) {
     }
 }
 
-fn proven(finding: &Finding) {
-    let what = match finding.entry.kind {
-        Kind::File => "exactly these bytes",
-        Kind::ImageData => "this picture (the file's metadata differs from the registered file's)",
+fn proven(matched: Matched, finding: &Finding) {
+    let what = match matched {
+        Matched::File => "exactly these bytes were",
+        Matched::ImageData => "this picture data was",
+        Matched::Raw => "these sensor samples were",
     };
     say(format_args!(
-        "  Proven: {what} were registered {} as record {} ({}).",
+        "  Proven: {what} registered {} as record {} ({}).",
         time(finding.recorded_at),
         finding.tx_id,
         finding.entry.level.display().to_lowercase(),
     ));
+    match matched {
+        Matched::File => {}
+        Matched::ImageData => say(
+            "  Not covered: the rest of this file, such as orientation, colour profile, date, place, names and anything appended.",
+        ),
+        Matched::Raw => say(
+            "  Not covered: the rest of this file, such as how its colours and crop are to be shown, date, place and names.",
+        ),
+    }
     let authority = finding.authority.as_deref().unwrap_or("an authority that the policy does not name");
     let submitter = finding.submitter.as_deref().unwrap_or("a submitter that the policy does not name");
     say(match finding.record.assurance {
@@ -168,8 +193,12 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
         "exit_code": outcome.exit_code(),
     });
     let details = match outcome {
-        Outcome::Found(finding) => json!({
-            "match": match finding.entry.kind { Kind::File => "file", Kind::ImageData => "image_data" },
+        Outcome::Found(matched, finding) => json!({
+            "match": match matched {
+                Matched::File => "file",
+                Matched::ImageData => "image_data",
+                Matched::Raw => "raw",
+            },
             "image_hash": finding.entry.hash,
             "modification_level": finding.entry.level as u8,
             "parent_image_hash": finding.parent,

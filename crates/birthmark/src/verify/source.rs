@@ -31,8 +31,11 @@ pub(super) async fn find(
     proof: Option<&Path>,
     server: Option<&HttpClient>,
 ) -> Result<Found, Unchecked> {
+    // A camera writes one proof for both files of an exposure, beside the JPEG.
     let beside = beside(file);
-    if let Some(path) = proof.or(Some(beside.as_path()).filter(|path| path.exists())) {
+    let of_jpeg = self::beside(&file.with_extension("jpg"));
+    let found = [beside.as_path(), of_jpeg.as_path()].into_iter().find(|path| path.exists());
+    if let Some(path) = proof.or(found) {
         let bytes = read_bounded(path, MAX_PROOF)?;
         // Text that is not UTF-8 is a proof that does not hold, not one that cannot be read.
         return Ok(Found::Proof(String::from_utf8_lossy(&bytes).into_owned()));

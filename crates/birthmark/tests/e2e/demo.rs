@@ -74,6 +74,17 @@ fn the_same_folder_resumes_with_the_same_keys() {
     assert!(second["timings_ms"]["submit_to_proof_p50"].as_f64().unwrap() > 0.0);
 }
 
+#[test]
+fn a_start_interrupted_while_the_camera_was_provisioned_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("demo");
+    let small = ["--sensor-size", "64x48", "--samples", "0"];
+    once(&data, &small);
+    // The authority had committed, the configuration was not written yet.
+    std::fs::remove_file(data.join("camera/device_config.json")).unwrap();
+    assert_eq!(once(&data, &small)["verified"], true);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn services_end_with_the_demo_however_it_dies() {
     let folder = tempfile::tempdir().unwrap();

@@ -93,13 +93,12 @@ fn services_set_up_by_hand_with_the_seeds_settings_register_a_photograph() {
     let more = ["--sma-token", "aggregator.token", "--mix-delay", "0"];
     let aggregator = Service::start(folder, &[aggregator.as_slice(), &more].concat());
 
-    // The first capture makes the simulated sensor, whose fingerprint is then provisioned over HTTP.
-    let camera = folder.join("camera");
-    std::fs::create_dir(&camera).unwrap();
-    let config = camera.join("device_config.json");
-    let fingerprint = crate::submissions::simulated_fingerprint(&config);
+    let config = folder.join("camera/device_config.json");
+    let fingerprint = done(folder, &["camera", "init", "--config", config.to_str().unwrap()]);
+    let fingerprint = fingerprint.trim();
+    assert_eq!(done(folder, &["camera", "init", "--config", config.to_str().unwrap()]).trim(), fingerprint);
     let token = std::fs::read_to_string(folder.join("operator.token")).unwrap();
-    let provisioned = crate::submissions::provision_with_token(&sma.url, token.trim(), "PI_CAMERA_002", &fingerprint);
+    let provisioned = crate::submissions::provision_with_token(&sma.url, token.trim(), "PI_CAMERA_002", fingerprint);
     birthmark_service::secret_file::create(&config, provisioned.as_bytes()).unwrap();
 
     settings(folder, &[format!("AGGREGATOR_URL={}", aggregator.url)]);

@@ -85,12 +85,6 @@ pub(crate) async fn receipt(aggregator: &HttpClient, receipt: &str) -> SubmitAns
     aggregator.get_json::<SubmitAnswer>(&format!("/api/v1/submission/{receipt}")).await.unwrap().body
 }
 
-/// The fingerprint of the simulated sensor beside a configuration that is yet to come.
-pub(crate) fn simulated_fingerprint(config: &std::path::Path) -> String {
-    let seed = birthmark_camera::device::simulated_seed(config, &mut OsRng).unwrap();
-    birthmark_camera::sensor::simulated::nuc_hash(&seed).to_string()
-}
-
 /// Provisions over HTTP with a bearer token; gives the configuration's text.
 pub(crate) fn provision_with_token(sma: &str, token: &str, serial: &str, fingerprint: &str) -> String {
     let request = json!({"device_serial": serial, "device_family": "Test", "nuc_hash": fingerprint});

@@ -98,6 +98,32 @@ fn a_photograph_whose_metadata_was_stripped_is_still_proven() {
 }
 
 #[test]
+fn a_dng_is_proven_by_its_samples_and_the_answer_says_so() {
+    let registered = registered();
+    let (dng, policy) = (registered.path("dng"), registered.path("policy"));
+    let arguments = |file: &Path| {
+        ["verify", file.to_str().unwrap(), "--json", "--policy", policy.to_str().unwrap()].map(str::to_owned)
+    };
+    let answer = |file: &Path| {
+        let arguments = arguments(file);
+        let output = run(&arguments.each_ref().map(String::as_str));
+        (output.status.code(), json_lines(&output).pop().unwrap()["match"].clone())
+    };
+    assert_eq!(answer(&dng), (Some(0), Value::from("raw")), "with the proof beside the JPEG");
+    // Text in the header is not what was registered, and is not claimed to be.
+    let edited = copy(&dng, "IMG_000001.edited.dng", |bytes| {
+        let at = bytes.windows(9).position(|text| text == b"simulated").unwrap();
+        bytes[at] = b'S';
+    });
+    let proof = registered.path("proof");
+    std::fs::copy(&proof, edited.with_file_name("IMG_000001.edited.dng.tlog-proof")).unwrap();
+    assert_eq!(answer(&edited), (Some(0), Value::from("raw")));
+    let changed = copy(&dng, "IMG_000001.changed.dng", |bytes| *bytes.last_mut().unwrap() ^= 1);
+    std::fs::copy(&proof, changed.with_file_name("IMG_000001.changed.dng.tlog-proof")).unwrap();
+    assert_eq!(answer(&changed).0, Some(1), "one sample is another");
+}
+
+#[test]
 fn wrong_usage_is_could_not_be_checked() {
     for arguments in [&["verify"][..], &["verify", "--no-such-flag", "x"], &["verify", "x"]] {
         assert_eq!(run(arguments).status.code(), Some(3), "{arguments:?}");

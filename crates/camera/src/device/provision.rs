@@ -37,6 +37,13 @@ pub enum ProvisionError {
     OtherSerial,
 }
 
+impl ProvisionError {
+    /// True if the authority knows this serial or this sensor already, and has handed out its credentials.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Call(call) if matches!(call.code(), Some("duplicate_serial" | "duplicate_nuc_hash")))
+    }
+}
+
 /// What to do where a configuration stands already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfProvisioned {

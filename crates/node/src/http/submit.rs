@@ -27,6 +27,7 @@ pub(super) async fn submit(shared: &Shared, batch: Batch, wait: Duration) -> Res
         let recorded: Vec<_> = known.iter().map(Option::is_some).collect();
         if recorded.contains(&false) {
             shared.chain.mempool.add(batch, &recorded).map_err(|_| Problem::busy())?;
+            settle_late(shared, &wanted).map_err(|cause| unreadable(&cause))?;
             wait_until_recorded(shared, &wanted, wait).await?;
         }
     }
@@ -67,6 +68,23 @@ fn recorded(
 ) -> Result<Option<TransactionResult>, LedgerError> {
     let known = reading.recorded(digest)?.filter(|(_, assurance, _)| assurance >= wanted);
     Ok(known.map(|(tx_id, _, block_height)| TransactionResult::Recorded { tx_id, block_height }))
+}
+
+/// What was applied between the look at the ledger and the entry into the mempool would wait for ever: the
+/// mempool hears of each block once. Applied is earlier than heard of, so one more look finds it.
+fn settle_late(shared: &Shared, wanted: &[(BodyDigest, Assurance)]) -> Result<(), LedgerError> {
+    let ledger = &shared.chain.ledger;
+    let Ok(view) = ledger.view_after(&[])? else { return Ok(()) };
+    let mut late = Vec::new();
+    for (digest, _) in wanted {
+        if let Some((_, assurance)) = view.recorded(digest)? {
+            late.push((*digest, assurance));
+        }
+    }
+    if !late.is_empty() {
+        shared.chain.mempool.recorded(&late);
+    }
+    Ok(())
 }
 
 async fn wait_until_recorded(

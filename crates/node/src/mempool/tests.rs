@@ -92,8 +92,13 @@ fn a_block_stays_within_its_bytes() {
 }
 
 #[tokio::test]
-async fn work_that_arrived_before_the_wait_is_seen() {
+async fn a_change_between_asking_and_waiting_is_seen() {
     let pool = Mempool::new(1 << 20);
+    let changed = pool.changed();
     pool.add(batch(&[1]), &[false]).unwrap();
-    pool.wait_for_work().await;
+    changed.await;
+    let changed = pool.changed();
+    pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
+    changed.await;
+    assert!(pool.is_empty());
 }

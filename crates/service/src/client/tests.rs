@@ -41,7 +41,7 @@ async fn json_goes_both_ways_with_headers_and_bearer() {
         let auth = headers["authorization"].to_str().unwrap().to_owned();
         let prefer = headers.get("prefer").map(|v| v.to_str().unwrap().to_owned());
         let body: Value = serde_json::from_slice(&body).unwrap();
-        (StatusCode::ACCEPTED, axum::Json(json!([auth, prefer, body])))
+        (StatusCode::ACCEPTED, axum::Json(json!({"seen": [auth, prefer, body]})))
     });
     let origin = serve(Router::new().route("/echo", echo)).await;
     let options = ClientOptions { bearer: Some(BearerToken::new("hunter2")), ..ClientOptions::default() };
@@ -49,10 +49,13 @@ async fn json_goes_both_ways_with_headers_and_bearer() {
     let client = HttpClient::new(&origin, &options).unwrap();
     assert!(!format!("{client:?}").contains("hunter2"));
     let answer = client.post_json::<Value>("/echo", &json!({"a": 1})).await.unwrap();
-    assert_eq!((answer.status, answer.body), (StatusCode::ACCEPTED, json!(["Bearer hunter2", null, {"a": 1}])));
+    assert_eq!(
+        (answer.status, answer.body),
+        (StatusCode::ACCEPTED, json!({"seen": ["Bearer hunter2", null, {"a": 1}]}))
+    );
     let headers = HeaderMap::from_iter([(http::HeaderName::from_static("prefer"), "wait=5".parse().unwrap())]);
     let answer = client.post_json_with::<Value>("/echo", headers, &1).await.unwrap();
-    assert_eq!(answer.body, json!(["Bearer hunter2", "wait=5", 1]));
+    assert_eq!(answer.body, json!({"seen": ["Bearer hunter2", "wait=5", 1]}));
 }
 
 #[tokio::test]

@@ -50,11 +50,16 @@ fn router() -> Router {
         .route("/never", get(async || std::future::pending::<&'static str>().await))
         .route("/plain", get(async || (http::StatusCode::BAD_REQUEST, "you sent hunter2")))
         .route("/own", get(async || crate::problem::Problem::new(http::StatusCode::CONFLICT, "own", "own")))
-        .route("/sum", post(async |StrictJson(n): StrictJson<Vec<u64>, 64>| axum::Json(n.iter().sum::<u64>())))
+        .route("/sum", post(async |StrictJson(n): StrictJson<Numbers, 64>| axum::Json(n.n.iter().sum::<u64>())))
 }
 
 fn close(head: &str) -> Vec<u8> {
     format!("{head}\r\nhost: x\r\nconnection: close\r\n\r\n").into_bytes()
+}
+
+#[derive(serde::Deserialize)]
+struct Numbers {
+    n: Vec<u64>,
 }
 
 #[tokio::test]
@@ -94,7 +99,7 @@ async fn bodies_and_heads_are_bounded() {
     let server = Running::start(router(), Limits { max_body: 100, max_headers: 8, ..Limits::default() }).await;
     let post = "POST /sum HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
     for (request, status) in [
-        (format!("{post}content-length: 5\r\n\r\n[1,2]"), "200"),
+        (format!("{post}content-length: 11\r\n\r\n{{\"n\":[1,2]}}"), "200"),
         (format!("{post}content-length: 65\r\n\r\n"), "413"),
         (format!("{post}content-length: 101\r\n\r\n"), "413"),
         (format!("{post}transfer-encoding: chunked\r\n\r\n60\r\n{}\r\n0\r\n\r\n", " ".repeat(96)), "413"),
