@@ -66,8 +66,10 @@ pub struct UploadOptions {
     pub retry_base: Duration,
     /// The longest back-off of our own; a server may ask for more, up to an hour.
     pub retry_max: Duration,
-    /// How long to wait before asking about a receipt; it doubles up to `retry_max`.
+    /// How long to wait before asking about a receipt; it doubles up to `poll_max`.
     pub poll_base: Duration,
+    /// Aggregators hold submissions back for tens of seconds to mix them; this is how late we notice.
+    pub poll_max: Duration,
     /// Tokens sealed for one photograph before it is parked.
     pub max_seals: u32,
     /// How long an answer may take beyond the wait that was asked for.
@@ -84,6 +86,7 @@ impl Default for UploadOptions {
             retry_base: Duration::from_secs(1),
             retry_max: Duration::from_mins(5),
             poll_base: Duration::from_millis(250),
+            poll_max: Duration::from_secs(10),
             max_seals: 3,
             answer_time: Duration::from_secs(10),
             client: ClientOptions { max_response: 512 * 1024, ..ClientOptions::default() },

@@ -98,7 +98,8 @@ impl<R: CryptoRng + Send> Uploader<R> {
         match verdict {
             Verdict::Pending { receipt } => {
                 let attempts = if claimed.photo.state == PhotoState::Sent { claimed.photo.attempts } else { 0 };
-                let pause = self.pause(self.settings.options.poll_base, attempts);
+                let options = &self.settings.options;
+                let pause = self.pause(options.poll_base, options.poll_max, attempts);
                 let change = Change::Sent { receipt, next_try: self.at(pause) };
                 self.apply(&claimed, change, Next::Later(pause)).await
             }
@@ -191,7 +192,8 @@ impl<R: CryptoRng + Send> Uploader<R> {
         retry_after: Option<Duration>,
         on_step: OnStep<'_>,
     ) -> Result<Next, QueueError> {
-        let pause = self.pause(self.settings.options.retry_base, claimed.photo.attempts);
+        let options = &self.settings.options;
+        let pause = self.pause(options.retry_base, options.retry_max, claimed.photo.attempts);
         let pause = pause.max(retry_after.unwrap_or_default());
         on_step(Step::Waiting { reason: error.clone() });
         let next_try = self.at(pause);
@@ -220,8 +222,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
     }
 
     /// Exponential with full jitter.
-    fn pause(&self, base: Duration, attempts: u32) -> Duration {
-        let longest = self.settings.options.retry_max;
+    fn pause(&self, base: Duration, longest: Duration, attempts: u32) -> Duration {
         let cap = base.saturating_mul(1 << attempts.min(16)).min(longest);
         self.settings.sealer.with_rng(|rng| Backoff::new(cap, longest).next(rng))
     }
