@@ -15,9 +15,7 @@
 //! `wrong_authority`, in a batch or as a problem's code: it is about our configuration.
 
 use birthmark_core::api::validate::{ValidateAnswer, ValidateRequest};
-use birthmark_core::hex;
 use birthmark_core::ids::AuthorityId;
-use birthmark_core::token::TokenJson;
 use birthmark_service::client::{ClientError, HttpClient};
 use serde::{Deserialize, Serialize};
 
@@ -115,11 +113,7 @@ impl Authority {
     }
 
     fn question(&self, row: &ToValidate) -> ValidateRequest {
-        ValidateRequest {
-            camera_token: TokenJson::from(&row.token),
-            manufacturer_authority_id: self.id.as_str().to_owned(),
-            request_id: Some(hex::encode(row.request_id.0)),
-        }
+        ValidateRequest::of(&row.token, None, &self.id, row.request_id.0)
     }
 }
 

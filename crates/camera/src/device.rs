@@ -180,7 +180,7 @@ impl<R: CryptoRng> Sealer<R> {
         self.with_rng(|rng| {
             let Credentials { tables, nuc_hash, .. } = &*self.credentials;
             let (id, key) = draw_table(tables, rng);
-            token::seal((*id, key), draw_index(rng), nuc_hash, rng)
+            token::v1::seal((*id, key), draw_index(rng), nuc_hash, rng)
         })
     }
 

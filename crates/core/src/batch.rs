@@ -21,13 +21,12 @@ use ed25519_consensus::{Signature, SigningKey, VerificationKey};
 
 use crate::body::{Body, BodyError, MAX_BODY};
 use crate::codec::{DecodeError, Reader, put_prefixed16};
+use crate::endorsement::MAX_ENDORSEMENT;
 use crate::hash::Digest;
 use crate::ids::{NetworkId, SubmitterNumber};
 
 /// Most transactions of one batch.
 pub const MAX_BATCH: usize = 256;
-/// Most bytes of an endorsement: a key id and an RSA signature of up to 4096 bits.
-pub const MAX_ENDORSEMENT: usize = 8 + 512;
 /// Most bytes of a batch on the wire.
 pub const MAX_WIRE: usize = 5 + MAX_BATCH * MAX_PLACE + 64;
 /// Most bytes of a batch in a block.

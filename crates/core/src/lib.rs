@@ -14,6 +14,7 @@ pub mod batch;
 pub mod body;
 pub mod checkpoint;
 pub mod codec;
+pub mod endorsement;
 pub mod hash;
 pub mod hex;
 pub mod ids;

@@ -33,6 +33,8 @@ mod document;
 mod genesis;
 mod trust;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::builder::{NetworkBuilder, UnsignedNetwork};
@@ -44,6 +46,7 @@ pub use self::document::{
 pub use self::genesis::{Genesis, GenesisError, cosigner_name, validator_set_hash};
 pub use self::trust::{Trust, TrustError, TrustFileError, parse_policy_or_network};
 use crate::base64::{self, Base64Error};
+use crate::endorsement::{self, CaptureDigest, Endorsement, EndorsementError};
 use crate::hash::Digest;
 use crate::ids::{AuthorityId, AuthorityNumber, Epoch, Height, NetworkId, SubmitterName, SubmitterNumber, UNATTESTED};
 use crate::json::{self, JsonError};
@@ -65,8 +68,31 @@ pub struct Network {
     ended: Vec<NetworkEpoch>,
     current: NetworkEpoch,
     authorities: Vec<Authority>,
+    endorsement_keys: BTreeMap<EndorsementKeyId, KnownKey>,
     submitters: Vec<Submitter>,
     max_age: u64,
+}
+
+/// An endorsement key, ready to check with.
+#[derive(Clone, Debug)]
+pub struct KnownKey {
+    /// Whose it is.
+    pub authority: AuthorityNumber,
+    /// Whether it still counts.
+    pub state: EndorsementKeyState,
+    /// The key.
+    pub key: endorsement::PublicKey,
+}
+
+/// Why an endorsement beside a record does not count. An error of whoever submitted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndorsementRefusal {
+    /// Its authority has no such key in the network file.
+    #[error("the endorsement names a key that its authority does not have")]
+    UnknownKey,
+    /// The signature does not hold.
+    #[error(transparent)]
+    Endorsement(#[from] EndorsementError),
 }
 
 /// A span of heights with one validator set.
@@ -153,6 +179,9 @@ pub enum NetworkError {
     /// An endorsement key's id is not that of its SPKI.
     #[error("an endorsement key of authority {0} has another key's id")]
     EndorsementKeyId(u16),
+    /// An endorsement key cannot be used.
+    #[error("an endorsement key of authority {0} is {1}")]
+    EndorsementKey(u16, endorsement::KeyError),
     /// An authority has more than one current endorsement key.
     #[error("authority {0} has several current endorsement keys")]
     SeveralCurrentKeys(u16),
@@ -250,6 +279,26 @@ impl Network {
     /// All listed authorities.
     pub fn authorities(&self) -> &[Authority] {
         &self.authorities
+    }
+
+    /// The endorsement key with this id, whosever it is.
+    pub fn endorsement_key(&self, id: EndorsementKeyId) -> Option<&KnownKey> {
+        self.endorsement_keys.get(&id)
+    }
+
+    /// Checks `key_id ‖ signature` of an authority under an encoded body, and gives the key's state now.
+    /// What a revoked key means is the caller's to say.
+    pub fn check_endorsement(
+        &self,
+        authority: AuthorityNumber,
+        endorsement: &[u8],
+        body: &[u8],
+    ) -> Result<EndorsementKeyState, EndorsementRefusal> {
+        let Endorsement { key_id, signature } = Endorsement::decode(endorsement)?;
+        let known = self.endorsement_keys.get(&key_id).filter(|known| known.authority == authority);
+        let known = known.ok_or(EndorsementRefusal::UnknownKey)?;
+        known.key.verify(&CaptureDigest::of(self.id, key_id, body), &signature)?;
+        Ok(known.state)
     }
 
     /// The submitter with this number.

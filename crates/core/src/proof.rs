@@ -26,14 +26,12 @@ use std::str::FromStr;
 use crate::base64;
 use crate::checkpoint::{CheckpointError, VerifiedCheckpoint, parse_decimal, parse_unverified};
 use crate::codec::{DecodeError, Reader, put_prefixed16};
+use crate::endorsement::MAX_ENDORSEMENT;
 use crate::merkle::{self, MAX_PROOF_LEN, MerkleError, TreeHash};
 use crate::network::{Trust, TrustError};
 
 /// Longest leaf.
 pub const MAX_LEAF_LEN: usize = 65_535;
-
-/// Longest endorsement: a key id and an RSA signature of 8,192 bits.
-pub const MAX_ENDORSEMENT_LEN: usize = 8 + 1024;
 
 /// Longest text: base64 of the two above, 64 hashes and a note of full length.
 pub const MAX_PROOF_TEXT_LEN: usize = 160 * 1024;
@@ -48,7 +46,7 @@ const EXTRA_VERSION: u8 = 1;
 pub struct ProofBundle {
     /// The leaf's bytes, 1 to [`MAX_LEAF_LEN`].
     pub leaf: Vec<u8>,
-    /// `key id ‖ signature`, where it was kept and the leaf has one: 1 to [`MAX_ENDORSEMENT_LEN`] bytes.
+    /// `key id ‖ signature`, where it was kept and the leaf has one: 1 to [`MAX_ENDORSEMENT`] bytes.
     pub endorsement: Option<Vec<u8>>,
     /// The leaf's index in the log.
     pub index: u64,
@@ -143,7 +141,7 @@ impl FromStr for ProofBundle {
     }
 }
 
-const MAX_EXTRA_LEN: usize = 1 + 2 + MAX_LEAF_LEN + 2 + MAX_ENDORSEMENT_LEN;
+const MAX_EXTRA_LEN: usize = 1 + 2 + MAX_LEAF_LEN + 2 + MAX_ENDORSEMENT;
 
 fn encode_extra(bundle: &ProofBundle) -> Vec<u8> {
     let mut out = vec![EXTRA_VERSION];
@@ -162,7 +160,7 @@ fn decode_extra(bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>), DecodeError>
     if leaf.is_empty() {
         return Err(DecodeError::Value { field: "leaf length", value: 0 });
     }
-    let endorsement = reader.prefixed16("endorsement", MAX_ENDORSEMENT_LEN)?;
+    let endorsement = reader.prefixed16("endorsement", MAX_ENDORSEMENT)?;
     reader.finish()?;
     Ok((leaf.to_vec(), (!endorsement.is_empty()).then(|| endorsement.to_vec())))
 }

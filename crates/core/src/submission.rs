@@ -15,7 +15,7 @@ use crate::body::{Body, CaptureShapeError, Entries, EntriesError, Entry, Kind, L
 use crate::hash::{Digest, ImageHash};
 use crate::ids::{AuthorityId, IdError};
 use crate::json::{self, JsonError};
-use crate::token::{Binding, KeyReference, SealedToken, TokenFieldError, TokenJson};
+use crate::token::{Binding, Blinding, KeyReference, SealedToken, TokenFieldError, TokenJson};
 
 /// Most bytes of a submission's JSON.
 pub const MAX_SUBMISSION: usize = 64 * 1024;
@@ -126,9 +126,10 @@ impl CameraSubmission {
         crate::codec::put_prefixed16(&mut message, &token.ciphertext);
         message.extend_from_slice(&token.auth_tag);
         if let Some(binding) = &self.binding {
-            message.extend_from_slice(&binding.enc);
-            message.extend_from_slice(&binding.key_id);
-            crate::codec::put_prefixed16(&mut message, &binding.blinded_message);
+            let Blinding { enc, key_id, blinded_message } = &binding.blinding;
+            message.extend_from_slice(enc);
+            message.extend_from_slice(key_id.as_bytes());
+            crate::codec::put_prefixed16(&mut message, blinded_message);
             message.extend_from_slice(&binding.inverse);
         }
         Digest::of_parts(&[b"birthmark/submit/v1", &message])

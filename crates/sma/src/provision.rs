@@ -74,7 +74,9 @@ pub(crate) fn device_config(
             .iter()
             .map(|table_id| TableGrant { table_id, encryption_key: key_text(keys, table_id) })
             .collect(),
+        device_key: None,
         network: network.cloned(),
+        device_certificate: None,
     }
 }
 

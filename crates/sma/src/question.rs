@@ -69,7 +69,7 @@ pub(crate) enum FormError {
 impl Asked {
     /// Checks every field.
     pub(crate) fn parse(&self, authority: &AuthorityId) -> Result<Question, FormError> {
-        let ValidateRequest { camera_token, manufacturer_authority_id, request_id } = &self.request;
+        let ValidateRequest { camera_token, manufacturer_authority_id, request_id, .. } = &self.request;
         if manufacturer_authority_id != authority.as_str() {
             return Err(FormError::Authority);
         }

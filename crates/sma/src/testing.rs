@@ -193,7 +193,7 @@ impl Camera {
     /// A fresh token under the table of the seed's first fields.
     pub(crate) fn seal(&self) -> SealedToken {
         let key = TableKey::from_bytes(base64::decode_array(&self.config.encryption_key.0).unwrap());
-        token::seal((self.config.table_id, &key), KeyIndex::new(7).unwrap(), &self.nuc_hash, &mut OsRng)
+        token::v1::seal((self.config.table_id, &key), KeyIndex::new(7).unwrap(), &self.nuc_hash, &mut OsRng)
     }
 
     /// A question about a fresh token.

@@ -41,7 +41,7 @@ pub(crate) fn prepare(keys: &Keys, caller: &str, question: &Question) -> Prepare
     let AskedToken::Unbound(sealed) = &question.token else {
         return Prepared { opened: None, nuc_digest: keys.no_nuc_digest(), use_id: UseId::default(), repeat: None };
     };
-    let nuc_hash = keys.table(sealed.table_id).and_then(|key| token::open(sealed, key).ok());
+    let nuc_hash = keys.table(sealed.table_id).and_then(|key| token::v1::open(sealed, key).ok());
     Prepared {
         opened: nuc_hash.is_some().then_some(sealed.table_id),
         nuc_digest: nuc_hash.map_or_else(|| keys.no_nuc_digest(), |nuc_hash| keys.nuc_digest(&nuc_hash)),

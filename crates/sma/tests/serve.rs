@@ -20,8 +20,14 @@ async fn a_camera_is_provisioned_and_its_token_validated_over_http() {
     let camera = authority.provision("PI_CAMERA_001", [0x42; 32]).await;
     assert_eq!(camera.manufacturer_cert.validation_endpoint, format!("{}/validate", authority.origin()));
     let (_, question) = running::seal(&camera, [0x42; 32]);
-    assert_eq!(authority.ask(&question).await, ValidateAnswer { valid: true, message: "token_valid".to_owned() });
-    assert_eq!(authority.ask(&question).await, ValidateAnswer { valid: false, message: "token_used".to_owned() });
+    assert_eq!(
+        authority.ask(&question).await,
+        ValidateAnswer { valid: true, message: "token_valid".to_owned(), endorsement: None }
+    );
+    assert_eq!(
+        authority.ask(&question).await,
+        ValidateAnswer { valid: false, message: "token_used".to_owned(), endorsement: None }
+    );
     authority.stop().await;
 }
 

@@ -21,9 +21,9 @@ pub(super) fn encode(token: &SealedToken, binding: Option<&Binding>) -> Vec<u8> 
     out.extend_from_slice(&token.auth_tag);
     put_prefixed16(&mut out, &token.ciphertext);
     if let Some(binding) = binding {
-        out.extend_from_slice(&binding.enc);
-        out.extend_from_slice(&binding.key_id);
-        put_prefixed16(&mut out, &binding.blinded_message);
+        out.extend_from_slice(&binding.blinding.enc);
+        out.extend_from_slice(binding.blinding.key_id.as_bytes());
+        put_prefixed16(&mut out, &binding.blinding.blinded_message);
         put_prefixed16(&mut out, &binding.inverse);
     }
     out
@@ -44,6 +44,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<SealedToken, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use birthmark_core::network::EndorsementKeyId;
+    use birthmark_core::token::Blinding;
+
     use super::*;
 
     fn token(len: usize) -> SealedToken {
@@ -61,7 +64,11 @@ mod tests {
         for len in [1, 32, 56, 128] {
             assert_eq!(decode(&encode(&token(len), None)), Ok(token(len)));
         }
-        let binding = Binding { enc: [4; 32], key_id: [5; 8], blinded_message: vec![6; 256], inverse: vec![7; 256] };
+        let key_id = EndorsementKeyId::from_bytes([5; 8]);
+        let binding = Binding {
+            blinding: Blinding { enc: [4; 32], key_id, blinded_message: vec![6; 256] },
+            inverse: vec![7; 256],
+        };
         assert_eq!(decode(&encode(&token(56), Some(&binding))), Ok(token(56)));
     }
 

@@ -71,7 +71,7 @@ impl Sma {
     fn judge(&self, request: &ValidateRequest) -> ValidateAnswer {
         assert_eq!(request.manufacturer_authority_id, AUTHORITY);
         if *self.name.lock().unwrap() != AUTHORITY {
-            return ValidateAnswer { valid: false, message: "wrong_authority".to_owned() };
+            return ValidateAnswer { valid: false, message: "wrong_authority".to_owned(), endorsement: None };
         }
         let id = request.request_id.clone().expect("the aggregator always sends a request id");
         assert_eq!(id.len(), 32);
@@ -91,7 +91,7 @@ fn verdict(request: &ValidateRequest) -> ValidateAnswer {
         MALFORMED | SPOILER => (false, "malformed_token"),
         _ => (true, Message::Valid.text()),
     };
-    ValidateAnswer { valid, message: message.to_owned() }
+    ValidateAnswer { valid, message: message.to_owned(), endorsement: None }
 }
 
 async fn body<T: serde::de::DeserializeOwned>(request: Request) -> T {

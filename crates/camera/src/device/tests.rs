@@ -73,7 +73,7 @@ fn all_tables_are_drawn_from_and_every_token_opens_under_its_own() {
             42 => [1; 32],
             _ => [3; 32],
         };
-        assert_eq!(token::open(&token, &TableKey::from_bytes(key)).unwrap().expose(), &NUC);
+        assert_eq!(token::v1::open(&token, &TableKey::from_bytes(key)).unwrap().expose(), &NUC);
         assert!(nonces.insert(token.nonce));
         tables.insert(token.table_id.value());
         high |= token.key_index.value() >= 500;

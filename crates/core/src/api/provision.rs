@@ -6,7 +6,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::ids::{AuthorityId, DeviceFamily, DeviceSerial, TableId};
 
 /// A camera to provision.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct ProvisionRequest {
     /// Its serial.
     pub device_serial: DeviceSerial,
@@ -35,9 +35,15 @@ pub struct DeviceConfig {
     /// All tables assigned to the device, that of `table_id` among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableGrant>,
+    /// What the device alone shares with its authority, for version 2 tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_key: Option<SecretBase64>,
     /// The network file, or where to get it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<serde_json::Value>,
+    /// X.509 in PEM, the device's own first. For the authority alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_certificate: Option<String>,
 }
 
 /// An authority and its endpoint.
@@ -66,6 +72,17 @@ pub struct SecretBase64(pub String);
 impl std::fmt::Debug for SecretBase64 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SecretBase64(redacted)")
+    }
+}
+
+/// The fingerprint is a secret between camera and authority.
+impl std::fmt::Debug for ProvisionRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProvisionRequest")
+            .field("device_serial", &self.device_serial)
+            .field("device_family", &self.device_family)
+            .field("min_token_version", &self.min_token_version)
+            .finish_non_exhaustive()
     }
 }
 

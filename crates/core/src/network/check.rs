@@ -1,15 +1,16 @@
 //! All that must hold of a document before it becomes a [`Network`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{
     Authority, Document, EndorsementKeyId, EndorsementKeyState, EpochEntry, FileSignature, Submitter,
 };
 use super::genesis::{Genesis, keys_are_distinct, policy_of};
-use super::{DEFAULT_MAX_AGE, Network, NetworkEpoch, NetworkError};
+use super::{DEFAULT_MAX_AGE, KnownKey, Network, NetworkEpoch, NetworkError};
+use crate::endorsement::PublicKey;
 use crate::ids::{AuthorityNumber, Height, UNATTESTED};
 use crate::merkle::TreeHash;
-use crate::note::{KeyName, PublicKey};
+use crate::note::{self, KeyName};
 use crate::policy::{Policy, quorum_size};
 use crate::{base64, json};
 
@@ -52,7 +53,7 @@ pub(super) fn check(bytes: &[u8], signatures: &[FileSignature]) -> Result<Networ
         return Err(NetworkError::ContradictsGenesis);
     }
     let mut ended = check_epochs(document.epochs, &genesis)?;
-    check_authorities(&document.authorities)?;
+    let endorsement_keys = check_authorities(&document.authorities)?;
     check_submitters(&document.submitters)?;
     check_signatures(bytes, signatures, &ended)?;
     let current = ended.pop().ok_or(NetworkError::ContradictsGenesis)?;
@@ -62,6 +63,7 @@ pub(super) fn check(bytes: &[u8], signatures: &[FileSignature]) -> Result<Networ
         ended,
         current,
         authorities: document.authorities,
+        endorsement_keys,
         submitters: document.submitters,
         max_age: document.max_age.unwrap_or(DEFAULT_MAX_AGE),
     })
@@ -123,9 +125,9 @@ fn check_epoch(entry: EpochEntry, origin: &KeyName, current: bool) -> Result<Net
     Ok(NetworkEpoch { number: entry.epoch, first_height, validators, policy, last })
 }
 
-fn check_authorities(authorities: &[Authority]) -> Result<(), NetworkError> {
+fn check_authorities(authorities: &[Authority]) -> Result<BTreeMap<EndorsementKeyId, KnownKey>, NetworkError> {
     check_max("authorities", authorities.len(), MAX_AUTHORITIES)?;
-    let (mut numbers, mut ids, mut key_ids) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut numbers, mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     for authority in authorities {
         let number = authority.number.0;
         if authority.number == AuthorityNumber::UNATTESTED || authority.id.as_str() == UNATTESTED {
@@ -135,17 +137,21 @@ fn check_authorities(authorities: &[Authority]) -> Result<(), NetworkError> {
         check_new(&mut ids, &authority.id, "an authority's id")?;
         check_max("endorsement_keys", authority.endorsement_keys.len(), MAX_ENDORSEMENT_KEYS)?;
         for key in &authority.endorsement_keys {
-            if key.key_id != EndorsementKeyId::of_spki(&key.spki) {
+            let parsed = PublicKey::from_spki(&key.spki).map_err(|why| NetworkError::EndorsementKey(number, why))?;
+            if key.key_id != parsed.id() {
                 return Err(NetworkError::EndorsementKeyId(number));
             }
-            check_new(&mut key_ids, key.key_id, "an endorsement key")?;
+            let known = KnownKey { authority: authority.number, state: key.state, key: parsed };
+            if keys.insert(key.key_id, known).is_some() {
+                return Err(NetworkError::Duplicate("an endorsement key"));
+            }
         }
         let current = authority.endorsement_keys.iter().filter(|key| key.state == EndorsementKeyState::Current).count();
         if current > 1 {
             return Err(NetworkError::SeveralCurrentKeys(number));
         }
     }
-    Ok(())
+    Ok(keys)
 }
 
 fn check_submitters(submitters: &[Submitter]) -> Result<(), NetworkError> {
@@ -172,7 +178,7 @@ fn check_signatures(
         [only] => (&only.validators, only.validators.len()),
         [] => return Err(NetworkError::TooFewSignatures { got: 0, needed: 1 }),
     };
-    let keys: BTreeSet<PublicKey> = signers.iter().map(|validator| validator.log_key).collect();
+    let keys: BTreeSet<note::PublicKey> = signers.iter().map(|validator| validator.log_key).collect();
     let mut signed = BTreeSet::new();
     for (at, signature) in signatures.iter().enumerate().filter(|(_, signature)| keys.contains(&signature.key)) {
         if !signature.holds_for(document) {

@@ -248,8 +248,8 @@ hex_value!(
     EndorsementKeyId, 8
 );
 
-/// Longest SPKI: an RSA key of 8,192 bits with room to spare.
-const MAX_SPKI_LEN: usize = 1200;
+/// Longest SPKI: an RSA key of 4096 bits with room to spare.
+const MAX_SPKI_LEN: usize = 600;
 
 fn write_spki<S: Serializer>(spki: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&base64::encode(spki))

@@ -30,8 +30,9 @@ fn origin() -> KeyName {
     KeyName::new("birthmark.example/log").unwrap()
 }
 
-fn endorsement_key(spki: &[u8], state: EndorsementKeyState) -> EndorsementKey {
-    EndorsementKey { key_id: EndorsementKeyId::of_spki(spki), spki: spki.to_vec(), state }
+fn endorsement_key(number: u8, state: EndorsementKeyState) -> EndorsementKey {
+    let spki = endorsement::testing::secret_key(number).public_key().unwrap().to_der().unwrap();
+    EndorsementKey { key_id: EndorsementKeyId::of_spki(&spki), spki, state }
 }
 
 fn builder(n: u8) -> NetworkBuilder {
@@ -43,8 +44,8 @@ fn builder(n: u8) -> NetworkBuilder {
         token_key: Some(TokenKey::from_bytes([7; 32])),
         rules: Rules { min_token_version: MinTokenVersion::V2 },
         endorsement_keys: vec![
-            endorsement_key(b"new", EndorsementKeyState::Current),
-            endorsement_key(b"old", EndorsementKeyState::Revoked),
+            endorsement_key(1, EndorsementKeyState::Current),
+            endorsement_key(2, EndorsementKeyState::Revoked),
         ],
     }];
     builder.submitters = vec![Submitter {
@@ -115,9 +116,13 @@ fn what_is_built_is_read_again() {
     assert!(network.current_epoch().validators().iter().all(|v| v.p2p_address.is_some()));
     let authority = network.authority_by_id(&AuthorityId::new("SIMULATED_MFG_001").unwrap()).unwrap();
     assert_eq!(network.authority(AuthorityNumber(1)), Some(authority));
-    assert_eq!(authority.current_endorsement_key().unwrap().spki, b"new");
-    let old = EndorsementKeyId::of_spki(b"old");
-    assert_eq!(authority.endorsement_key(old).unwrap().state, EndorsementKeyState::Revoked);
+    let (new, old) =
+        (endorsement_key(1, EndorsementKeyState::Current), endorsement_key(2, EndorsementKeyState::Revoked));
+    assert_eq!(authority.current_endorsement_key(), Some(&new));
+    assert_eq!(authority.endorsement_key(old.key_id), Some(&old));
+    let known = network.endorsement_key(old.key_id).unwrap();
+    assert_eq!((known.authority, known.state), (AuthorityNumber(1), EndorsementKeyState::Revoked));
+    assert_eq!(known.key.id(), old.key_id);
     assert_eq!(authority.rules.min_token_version, MinTokenVersion::V2);
     let submitter = network.submitter(SubmitterNumber(1)).unwrap();
     assert_eq!(network.submitter_by_name(&submitter.name), Some(submitter));

@@ -132,7 +132,7 @@ fn malformed_texts_are_refused_by_cause() {
 
 #[test]
 fn the_largest_leaf_and_endorsement_fit() {
-    let (mut bundle, _) = proof(0, 1, Some(vec![1; MAX_ENDORSEMENT_LEN]));
+    let (mut bundle, _) = proof(0, 1, Some(vec![1; MAX_ENDORSEMENT]));
     bundle.leaf = vec![1; MAX_LEAF_LEN];
     bundle.path = vec![leaf_hash(b""); MAX_PROOF_LEN];
     let text = bundle.to_string();

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use super::v1::{open, seal_with_nonce};
 use super::*;
+use crate::keytable::TableKey;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -107,7 +109,7 @@ fn binding_belongs_to_version_2_alone() {
     assert!(v2.parse(None).unwrap().1.is_some());
     let short = BindingJson { inverse: "00".repeat(255), ..binding };
     let v2 = TokenJson { binding: Some(short), ..v2 };
-    assert_eq!(v2.parse(None), Err(TokenFieldError::Modulus("inverse")));
+    assert_eq!(v2.parse(None), Err(TokenFieldError::Modulus("binding.inverse")));
 }
 
 proptest! {

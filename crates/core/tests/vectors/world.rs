@@ -8,6 +8,7 @@ use birthmark_core::network::{NetworkBuilder, Validator, cosigner_name};
 use birthmark_core::note::{KeyName, NoteSignature, NoteSigner, SecretKey};
 use birthmark_core::policy::{Policy, PolicyMember};
 use birthmark_core::time::{Minute, UnixSeconds};
+use blind_rsa_signatures::SecretKeySha384PSSDeterministic;
 use serde_json::{Value, json};
 
 use crate::frame::digest;
@@ -74,9 +75,18 @@ pub(crate) fn policy_of(numbers: &[usize]) -> String {
     Policy::of_validators(&sorted.iter().map(member).collect::<Vec<_>>()).unwrap().to_string()
 }
 
+/// The authority's endorsement keys, 1 and 2. They are published and protect nothing.
+pub(crate) fn endorsement_secret(number: u8) -> SecretKeySha384PSSDeterministic {
+    let pem = match number {
+        1 => include_str!("../../../../vectors/keys/endorsement-1.pem"),
+        _ => include_str!("../../../../vectors/keys/endorsement-2.pem"),
+    };
+    SecretKeySha384PSSDeterministic::from_pem(pem).unwrap()
+}
+
 pub(crate) fn authorities() -> Value {
-    let spki = b"not a key, but bytes that have a hash";
-    let id = Digest::of_parts(&[spki]).to_string();
+    let spki = endorsement_secret(1).public_key().unwrap().to_der().unwrap();
+    let id = Digest::of_parts(&[&spki]).to_string();
     let key_id = id.get(..16).unwrap();
     json!([
         {

@@ -36,7 +36,7 @@ pub(super) async fn handle(
 }
 
 pub(super) fn answer(verdict: Message) -> ValidateAnswer {
-    ValidateAnswer { valid: verdict == Message::Valid, message: verdict.text().to_owned() }
+    ValidateAnswer { valid: verdict == Message::Valid, message: verdict.text().to_owned(), endorsement: None }
 }
 
 fn form_problem(error: &FormError) -> Problem {

@@ -66,7 +66,7 @@ pub(super) async fn handle(
     let results = malformed
         .into_iter()
         .map(|code| match code {
-            Some(code) => Some(ValidateAnswer { valid: false, message: code.to_owned() }),
+            Some(code) => Some(ValidateAnswer { valid: false, message: code.to_owned(), endorsement: None }),
             None => verdicts.next().map(answer),
         })
         .collect::<Option<_>>()

@@ -93,11 +93,14 @@ impl Running {
 pub(crate) fn seal(camera: &DeviceConfig, nuc_hash: [u8; 32]) -> (SealedToken, ValidateRequest) {
     let key = TableKey::from_bytes(base64::decode_array(&camera.encryption_key.0).unwrap());
     let index = KeyIndex::new(0).unwrap();
-    let token = token::seal((camera.table_id, &key), index, &NucHash::from_bytes(nuc_hash), &mut OsRng);
+    let token = token::v1::seal((camera.table_id, &key), index, &NucHash::from_bytes(nuc_hash), &mut OsRng);
     let question = ValidateRequest {
         camera_token: TokenJson::from(&token),
         manufacturer_authority_id: AUTHORITY.to_owned(),
         request_id: None,
+        enc: None,
+        key_id: None,
+        blinded_message: None,
     };
     (token, question)
 }

@@ -29,7 +29,7 @@ async fn each_assigned_table_passes() {
     let authority = Authority::new();
     let camera = authority.camera(1).await;
     for (id, key) in camera.table_keys() {
-        let token = token::seal((id, &key), KeyIndex::new(999).unwrap(), &camera.nuc_hash, &mut OsRng);
+        let token = token::v1::seal((id, &key), KeyIndex::new(999).unwrap(), &camera.nuc_hash, &mut OsRng);
         assert_eq!(authority.verdict(&question(&token)).await, "token_valid", "table {id}");
     }
 }
@@ -82,7 +82,7 @@ fn resealed(like: &token::SealedToken, key: &TableKey, nuc_hash: &NucHash) -> to
         }
     }
     impl rand_core::TryCryptoRng for Fixed {}
-    token::seal((like.table_id, key), like.key_index, nuc_hash, &mut Fixed(like.nonce))
+    token::v1::seal((like.table_id, key), like.key_index, nuc_hash, &mut Fixed(like.nonce))
 }
 
 async fn concurrent(authority: &Authority, asked: Value) -> String {
@@ -124,7 +124,7 @@ async fn a_table_that_is_not_the_cameras_fails() {
     let foreign = (0..2500).map(|id| TableId::new(id).unwrap()).find(|id| !assigned.contains(id)).unwrap();
     let seal = |id| {
         let index = KeyIndex::new(7).unwrap();
-        question(&token::seal((id, keys.table(id).unwrap()), index, &camera.nuc_hash, &mut OsRng))
+        question(&token::v1::seal((id, keys.table(id).unwrap()), index, &camera.nuc_hash, &mut OsRng))
     };
     assert_eq!(authority.verdict(&seal(foreign)).await, "token_invalid");
     // What was derived here are the real keys.
@@ -137,7 +137,7 @@ async fn an_unknown_sensor_fails() {
     let camera = authority.camera(1).await;
     let (id, key) = camera.table_keys().remove(0);
     let stranger = NucHash::from_bytes([0x77; 32]);
-    let token = token::seal((id, &key), KeyIndex::new(7).unwrap(), &stranger, &mut OsRng);
+    let token = token::v1::seal((id, &key), KeyIndex::new(7).unwrap(), &stranger, &mut OsRng);
     assert_eq!(authority.verdict(&question(&token)).await, "token_invalid");
     assert_eq!(authority.uses(), 0);
 }
