@@ -31,6 +31,7 @@ mod builder;
 mod check;
 mod document;
 mod genesis;
+mod revision;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub use self::document::{
     TokenKey, Validator,
 };
 pub use self::genesis::{Genesis, GenesisError, cosigner_name, validator_set_hash};
+pub use self::revision::{AuthorityStatement, Revision, RevisionError};
 pub use self::trust::{Trust, TrustError, TrustFileError, parse_policy_or_network};
 use crate::base64::{self, Base64Error};
 use crate::endorsement::{self, CaptureDigest, Endorsement, EndorsementError};

@@ -125,7 +125,9 @@ fn check_epoch(entry: EpochEntry, origin: &KeyName, current: bool) -> Result<Net
     Ok(NetworkEpoch { number: entry.epoch, first_height, validators, policy, last })
 }
 
-fn check_authorities(authorities: &[Authority]) -> Result<BTreeMap<EndorsementKeyId, KnownKey>, NetworkError> {
+pub(super) fn check_authorities(
+    authorities: &[Authority],
+) -> Result<BTreeMap<EndorsementKeyId, KnownKey>, NetworkError> {
     check_max("authorities", authorities.len(), MAX_AUTHORITIES)?;
     let (mut numbers, mut ids, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     for authority in authorities {

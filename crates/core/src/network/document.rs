@@ -10,7 +10,7 @@ use crate::note::{KeyName, PublicKey, SecretKey};
 use crate::{base64, hex};
 
 /// The document inside the network file.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Document {
     pub(super) version: u64,
     pub(super) genesis: String,
@@ -22,7 +22,7 @@ pub(super) struct Document {
     pub(super) max_age: Option<u64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EpochEntry {
     pub(super) epoch: Epoch,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -30,12 +30,12 @@ fn origin() -> KeyName {
     KeyName::new("birthmark.example/log").unwrap()
 }
 
-fn endorsement_key(number: u8, state: EndorsementKeyState) -> EndorsementKey {
+pub(super) fn endorsement_key(number: u8, state: EndorsementKeyState) -> EndorsementKey {
     let spki = endorsement::testing::secret_key(number).public_key().unwrap().to_der().unwrap();
     EndorsementKey { key_id: EndorsementKeyId::of_spki(&spki), spki, state }
 }
 
-fn builder(n: u8) -> NetworkBuilder {
+pub(super) fn builder(n: u8) -> NetworkBuilder {
     let mut builder = NetworkBuilder::new(origin(), Minute(28_887_660));
     builder.validators = (1..=n).map(validator).collect();
     builder.authorities = vec![Authority {
@@ -56,11 +56,11 @@ fn builder(n: u8) -> NetworkBuilder {
     builder
 }
 
-fn log_keys(n: u8) -> Vec<SecretKey> {
+pub(super) fn log_keys(n: u8) -> Vec<SecretKey> {
     (1..=n).map(|i| secret(LOG, i)).collect()
 }
 
-fn file(n: u8) -> (Vec<u8>, Network) {
+pub(super) fn file(n: u8) -> (Vec<u8>, Network) {
     let keys = log_keys(n);
     builder(n).build().unwrap().sign(&keys.iter().collect::<Vec<_>>()).unwrap()
 }
