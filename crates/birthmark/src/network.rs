@@ -1,7 +1,8 @@
 //! `birthmark network init`: the keys, genesis and policy of a new network.
 //!
-//! For: [`create`], which `demo` uses too. Not for: the authority, which makes its own secrets
-//! (`birthmark sma init`), nor for changing a network that runs.
+//! For: [`create`], which `demo` uses too, and `network update`, by which an authority's new keys get
+//! into the network file. Not for: the authority, which makes its own secrets (`birthmark sma init`) and
+//! states their public halves in `authority.json`; nor for a change of validators.
 //!
 //! ```text
 //! DIR/network.json  network.policy
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use birthmark_core::batch::SubmitterKey;
 use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName, SubmitterNumber};
-use birthmark_core::network::{Authority, NetworkBuilder, Rules, Submitter, Validator};
+use birthmark_core::network::{AuthorityStatement, NetworkBuilder, Revision, Submitter, Validator};
 use birthmark_core::note::{KeyName, PublicKey, SecretKey};
 use birthmark_core::time::Clock as _;
 use birthmark_node::KeyFiles;
@@ -32,6 +33,8 @@ use crate::terminal;
 pub(crate) enum Command {
     /// Make the keys, the genesis and the policy of a network with one validator.
     Init(Args),
+    /// Put an authority's new keys into the network file and sign it again.
+    Update(UpdateArgs),
 }
 
 /// Flags of `network init`.
@@ -43,12 +46,32 @@ pub(crate) struct Args {
     /// The log's name, a URL without scheme under which its operators are known.
     #[arg(long, value_name = "NAME")]
     origin: String,
-    /// The authority's name.
-    #[arg(long, default_value = "SIMULATED_MFG_001", value_name = "NAME")]
+    /// What the authority states of itself: the `authority.json` that `birthmark sma init` wrote.
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
+    /// Without such a file: the authority's name. Its cameras can then use tokens of version 1 only.
+    #[arg(long, default_value = "SIMULATED_MFG_001", value_name = "NAME", conflicts_with = "authority")]
     authority_id: AuthorityId,
     /// The aggregator's name.
     #[arg(long, default_value = AGGREGATOR, value_name = "NAME")]
     aggregator: SubmitterName,
+}
+
+/// Flags of `network update`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpdateArgs {
+    /// The network file to change. It is replaced all at once.
+    #[arg(long, value_name = "FILE")]
+    network: PathBuf,
+    /// What the authority states of itself now: its `authority.json`.
+    #[arg(long, value_name = "FILE")]
+    authority: PathBuf,
+    /// A validator's log key; once for each validator.
+    #[arg(long, value_name = "FILE", required = true)]
+    log_key: Vec<PathBuf>,
+    /// Write the new file here and leave the old one as it is.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// The aggregator's name where none is chosen.
@@ -56,19 +79,54 @@ pub(crate) const AGGREGATOR: &str = "aggregator_node_001";
 /// The first node's name among the submitters, and its folder.
 pub(crate) const NODE: &str = "node-0";
 
-pub(crate) fn run(Command::Init(args): &Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init(args),
+        Command::Update(args) => update(args),
+    }
+}
+
+fn init(args: &Args) -> anyhow::Result<()> {
     let taken = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
     anyhow::ensure!(!taken, "{} is not empty; a network is never made over another", args.out.display());
-    create(&args.out, &args.origin, &args.authority_id, &args.aggregator)?;
+    let authority = match &args.authority {
+        Some(file) => read_statement(file)?,
+        None => AuthorityStatement::named(args.authority_id.clone()),
+    };
+    create(&args.out, &args.origin, authority, &args.aggregator)?;
     terminal::note(format_args!("network created in {}", args.out.display()));
     Ok(())
+}
+
+fn update(args: &UpdateArgs) -> anyhow::Result<()> {
+    let file = std::fs::read(&args.network).with_context(|| format!("cannot read {}", args.network.display()))?;
+    let mut revision = Revision::of(&file).with_context(|| format!("{} is refused", args.network.display()))?;
+    let statement = read_statement(&args.authority)?;
+    let id = statement.id.clone();
+    let number = revision.set_authority(statement)?;
+    let keys = args.log_key.iter().map(|path| read_key(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let (file, _) = revision.finish()?.sign(&keys.iter().collect::<Vec<_>>())?;
+    let out = args.out.as_ref().unwrap_or(&args.network);
+    secret_file::replace(out, &file, FileMode::Public)?;
+    terminal::note(format_args!(
+        "{} has the keys of {id} (authority {}); restart nodes and aggregators with it before cameras use them",
+        out.display(),
+        number.0
+    ));
+    Ok(())
+}
+
+/// Reads an `authority.json`.
+pub(crate) fn read_statement(path: &Path) -> anyhow::Result<AuthorityStatement> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    birthmark_core::json::from_slice(&bytes).with_context(|| format!("{} is no authority's statement", path.display()))
 }
 
 /// Makes everything under `folder`. `network.json` comes last: where it is, all else is complete.
 pub(crate) fn create(
     folder: &Path,
     origin: &str,
-    authority: &AuthorityId,
+    authority: AuthorityStatement,
     aggregator: &SubmitterName,
 ) -> anyhow::Result<()> {
     let origin = KeyName::new(origin).context("the network's name")?;
@@ -91,13 +149,7 @@ pub(crate) fn create(
         cosigning_key: cosign.public_key(),
         p2p_address: None,
     }];
-    network.authorities = vec![Authority {
-        number: AuthorityNumber(1),
-        id: authority.clone(),
-        token_key: None,
-        rules: Rules::default(),
-        endorsement_keys: Vec::new(),
-    }];
+    network.authorities = vec![authority.numbered(AuthorityNumber(1))];
     let submitter = |number, name: SubmitterName, key: &SubmitterKey| -> anyhow::Result<Submitter> {
         Ok(Submitter { number: SubmitterNumber(number), name, key: PublicKey::from_bytes(&key.public())? })
     };
@@ -115,4 +167,11 @@ fn new_key(path: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {
     OsRng.fill_bytes(&mut *seed);
     secret_file::create(path, &*seed)?;
     Ok(seed)
+}
+
+fn read_key(path: &Path) -> anyhow::Result<SecretKey> {
+    let bytes = secret_file::read(path, 33)?;
+    let seed = <[u8; 32]>::try_from(bytes.as_slice()).map(Zeroizing::new);
+    let seed = seed.ok().with_context(|| format!("{} is no key, which has 32 bytes", path.display()))?;
+    Ok(SecretKey::from_seed(&seed))
 }

@@ -12,7 +12,7 @@ use birthmark_camera::device::{Credentials, Sealer};
 use birthmark_core::ImageHash;
 use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, SubmitterName};
-use birthmark_core::network::Network;
+use birthmark_core::network::{AuthorityStatement, Network};
 use birthmark_core::token::NucHash;
 use birthmark_node::{Node, NodeConfig};
 use birthmark_service::auth::Authenticator;
@@ -44,7 +44,7 @@ impl Installation {
         network::create(
             folder.path(),
             "bench.birthmark.invalid/log",
-            &authority,
+            AuthorityStatement::named(authority.clone()),
             &SubmitterName::new(network::AGGREGATOR)?,
         )?;
         let (network, network_file) = read_network(&folder.path().join("network.json"))?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use birthmark_core::ids::{AuthorityId, SubmitterName};
+use birthmark_core::network::AuthorityStatement;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::lock::FolderLock;
 use birthmark_service::random::OsRng;
@@ -97,7 +98,8 @@ fn create(path: &Path) -> anyhow::Result<DemoFile> {
         origin: format!("demo.birthmark.invalid/{suffix}"),
         authority_id: AuthorityId::new("SIMULATED_MFG_001")?,
     };
-    network::create(path, &demo.origin, &demo.authority_id, &SubmitterName::new(network::AGGREGATOR)?)?;
+    let authority = AuthorityStatement::named(demo.authority_id.clone());
+    network::create(path, &demo.origin, authority, &SubmitterName::new(network::AGGREGATOR)?)?;
     let options = birthmark_sma::InitOptions { authority_id: demo.authority_id.clone() };
     birthmark_sma::init(&path.join("sma"), options, &SystemClock)?;
     let camera = path.join("camera");

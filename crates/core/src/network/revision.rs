@@ -58,6 +58,11 @@ pub enum RevisionError {
 }
 
 impl AuthorityStatement {
+    /// Of one that has no keys: its cameras use tokens of version 1.
+    pub fn named(id: AuthorityId) -> Self {
+        Self { id, token_key: None, rules: Rules::default(), endorsement_keys: Vec::new() }
+    }
+
     /// The entry that it becomes.
     pub fn numbered(self, number: AuthorityNumber) -> Authority {
         let Self { id, token_key, rules, endorsement_keys } = self;

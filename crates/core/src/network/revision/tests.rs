@@ -36,12 +36,7 @@ fn rotated_keys_are_in_the_next_file_and_the_network_stays_the_same() {
 #[test]
 fn new_authority_gets_the_next_number() {
     let (bytes, before) = file(1);
-    let other = AuthorityStatement {
-        id: AuthorityId::new("OTHER_MFG").unwrap(),
-        token_key: None,
-        rules: Rules::default(),
-        endorsement_keys: Vec::new(),
-    };
+    let other = AuthorityStatement::named(AuthorityId::new("OTHER_MFG").unwrap());
     let (_, after) = revised(&bytes, other.clone(), 1);
     assert_eq!(after.authority_by_id(&other.id).unwrap().number, AuthorityNumber(2));
     assert!(before.is_succeeded_by(&after));
