@@ -1,32 +1,38 @@
-//! The master key and everything that is derived from it.
+//! Everything that is derived from the master key.
 //!
-//! For: one secret file from which all tables follow, so that none of them is ever stored.
-//! Not for: the file itself (`install`, `authority`), or the key of one token (`birthmark_core::keytable`).
+//! For: one root secret from which all others follow, so that none of them is ever stored.
+//! Not for: the root's file (`sealed`, `install`), the endorsement keys, which are random
+//! (`endorsement_keys`), or the key of one token (`birthmark_core::keytable`).
 //!
-//! Format: `docs/PROTOCOL.md` section 5 for what cameras share; the rest is this authority's own:
+//! Format: `docs/PROTOCOL.md` sections 5 and 6 for what cameras share; the rest is this authority's own:
 //! ```text
-//! derived     = HKDF-SHA256(ikm = master key, salt = empty, info, 32 bytes)
-//! table key   : info = "birthmark/table-key/v1" ‖ be16(table_id)
-//! table order : info = "birthmark/table-order/v1" ‖ be16(table_id)      sort key of the permutation
-//! nuc digest  : HMAC-SHA256 under info = "birthmark/nuc-digest/v1"
-//! repeats     : HMAC-SHA256 under info = "birthmark/repeat-digest/v1"
-//! key check   : info = "birthmark/key-check/v1", first 16 bytes
+//! derived        = HKDF-SHA256(ikm = master key, salt = empty, info, 32 bytes)
+//! table key      : info = "birthmark/table-key/v1" ‖ be16(table_id)
+//! table order    : info = "birthmark/table-order/v1" ‖ be16(table_id)      sort key of the permutation
+//! nuc digest     : HMAC-SHA256 under info = "birthmark/nuc-digest/v1"
+//! repeats        : HMAC-SHA256 under info = "birthmark/repeat-digest/v1"
+//! counter digest : HMAC-SHA256 under info = "birthmark/counter-digest/v1", first 8 bytes
+//! token key      : info = "birthmark/token-key/v1"                          X25519
+//! device key     : info = "birthmark/device-key/v1" ‖ be32(generation) ‖ nuc digest (32)
+//! CA seed        : info = "birthmark/ca-key/v1"                             Ed25519
+//! row-seal key   : info = "birthmark/row-seal/v1"                           AES-256-GCM
+//! key check      : info = "birthmark/key-check/v1", first 16 bytes
 //! ```
+
+mod digest;
+mod master;
 
 use birthmark_core::ids::TableId;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::token::NucHash;
 use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
-use rand_core::CryptoRng;
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
+use crate::sealed::RowSealKey;
 use crate::tables::TableOrder;
-
-/// The authority's one stored secret.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct MasterKey([u8; Self::BYTES]);
+use digest::DigestKey;
+pub(crate) use master::MasterKey;
 
 /// All keys in use, derived once. About 80 KB, wiped when dropped.
 pub(crate) struct Keys {
@@ -34,53 +40,32 @@ pub(crate) struct Keys {
     order: TableOrder,
     nuc: DigestKey,
     repeat: DigestKey,
+    counter: DigestKey,
+    token: Zeroizing<[u8; 32]>,
+    /// HKDF's pseudorandom key, for the keys of devices, which are too many to hold.
+    devices: DigestKey,
+    ca_seed: Zeroizing<[u8; 32]>,
+    row_seal: RowSealKey,
 }
 
 /// A fingerprint as the database knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NucDigest(pub(crate) [u8; 32]);
 
-impl MasterKey {
-    pub(crate) const BYTES: usize = 32;
-
-    pub(crate) fn generate(rng: &mut impl CryptoRng) -> Self {
-        let mut bytes = [0; Self::BYTES];
-        rng.fill_bytes(&mut bytes);
-        let key = Self(bytes);
-        bytes.zeroize();
-        key
-    }
-
-    /// None if it has another length.
-    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
-    }
-
-    pub(crate) const fn expose(&self) -> &[u8; Self::BYTES] {
-        &self.0
-    }
-
-    /// Tells in the database which master key it belongs to, and nothing else about it.
-    pub(crate) fn check(&self) -> [u8; 16] {
-        let mut check = [0; 16];
-        expand(&self.schedule(), &[b"birthmark/key-check/v1"], &mut check);
-        check
-    }
-
-    fn schedule(&self) -> Hkdf<Sha256> {
-        Hkdf::new(None, &self.0)
-    }
-}
+/// How many times a camera's key has been given out anew; 0 at first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyGeneration(pub(crate) u32);
 
 impl Keys {
     pub(crate) fn derive(master: &MasterKey) -> Self {
-        let schedule = master.schedule();
-        let digest_key = |label: &[u8]| {
-            let mut block = Zeroizing::new([0; 64]);
-            expand(&schedule, &[label], block.split_at_mut(32).0);
-            DigestKey(block)
+        let (mut extracted, schedule) = Hkdf::<Sha256>::extract(None, master.expose());
+        let digest_key = |label: &[u8]| DigestKey::filled_by(|out| expand(&schedule, &[label], out));
+        let secret = |label: &[u8]| {
+            let mut secret = Zeroizing::new([0; 32]);
+            expand(&schedule, &[label], secret.as_mut_slice());
+            secret
         };
-        Self {
+        let keys = Self {
             tables: all_tables().map(|id| table_key(&schedule, id)).collect(),
             order: TableOrder::by(|id| {
                 let mut place = [0; 32];
@@ -89,7 +74,14 @@ impl Keys {
             }),
             nuc: digest_key(b"birthmark/nuc-digest/v1"),
             repeat: digest_key(b"birthmark/repeat-digest/v1"),
-        }
+            counter: digest_key(b"birthmark/counter-digest/v1"),
+            token: secret(b"birthmark/token-key/v1"),
+            devices: DigestKey::filled_by(|out| out.copy_from_slice(&extracted)),
+            ca_seed: secret(b"birthmark/ca-key/v1"),
+            row_seal: RowSealKey::from_bytes(*secret(b"birthmark/row-seal/v1")),
+        };
+        extracted.zeroize();
+        keys
     }
 
     /// The key of a table; `None` cannot happen, since a [`TableId`] is below their number.
@@ -113,19 +105,32 @@ impl Keys {
     pub(crate) fn repeat_mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.repeat.mac(parts)
     }
-}
 
-/// A key of 32 bytes for keyed digests of one kind, as HMAC takes it: filled up with zeros to SHA-256's
-/// block (RFC 2104 section 2).
-struct DigestKey(Zeroizing<[u8; 64]>);
+    /// What is kept of a version 2 token beside its counter.
+    pub(crate) fn counter_digest(&self, parts: &[&[u8]]) -> [u8; 8] {
+        let mut digest = [0; 8];
+        digest.iter_mut().zip(self.counter.mac(parts)).for_each(|(to, from)| *to = from);
+        digest
+    }
 
-impl DigestKey {
-    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new((&*self.0).into());
-        for part in parts {
-            mac.update(part);
-        }
-        mac.finalize().into_bytes().into()
+    /// The X25519 secret key to which cameras seal version 2 tokens.
+    pub(crate) fn token_secret(&self) -> Zeroizing<[u8; 32]> {
+        self.token.clone()
+    }
+
+    /// The secret that a camera shares with nobody but this authority.
+    pub(crate) fn device_key(&self, generation: KeyGeneration, nuc: NucDigest) -> Zeroizing<[u8; 32]> {
+        // HKDF-Expand (RFC 5869 section 2.3) for one hash length is its first block.
+        Zeroizing::new(self.devices.mac(&[b"birthmark/device-key/v1", &generation.0.to_be_bytes(), &nuc.0, &[1]]))
+    }
+
+    /// The Ed25519 seed of the authority that signs device certificates.
+    pub(crate) fn ca_seed(&self) -> &[u8; 32] {
+        &self.ca_seed
+    }
+
+    pub(crate) const fn row_seal(&self) -> &RowSealKey {
+        &self.row_seal
     }
 }
 
@@ -148,12 +153,6 @@ fn expand(schedule: &Hkdf<Sha256>, info: &[&[u8]], out: &mut [u8]) {
     let _ = schedule.expand_multi_info(info, out);
 }
 
-impl std::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MasterKey(redacted)")
-    }
-}
-
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Keys(redacted)")
@@ -167,57 +166,4 @@ impl std::fmt::Debug for NucDigest {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use birthmark_core::hex;
-
-    use super::*;
-
-    fn keys() -> Keys {
-        Keys::derive(&MasterKey([7; 32]))
-    }
-
-    /// Computed with an independent implementation of RFC 5869 and RFC 2104 (Python's `hmac`).
-    #[test]
-    fn derivations_have_their_known_answers() {
-        let master = MasterKey([7; 32]);
-        let keys = Keys::derive(&master);
-        let table = |id| hex::encode(keys.table(TableId::new(id).unwrap()).unwrap().expose());
-        assert_eq!(table(0), "f3fbf8a0b67bb045a9e20bc793e1a9826c7d52fe80cac9415e92db6f5012d478");
-        assert_eq!(table(2499), "d972a228e9b1d3ade5bbaf1ee460718fdfcf05f837efdef8bddd7e6708811a74");
-        assert_eq!(hex::encode(master.check()), "ba8333ec1d4610da48e2f9e2d4e8e39b");
-        assert_eq!(
-            hex::encode(keys.nuc_digest(&NucHash::from_bytes([9; 32])).0),
-            "165777dea733e89d846dd976135e2df023a531a0e4312ee5fab2c68afb2811c7"
-        );
-        assert_eq!(
-            hex::encode(keys.repeat_mac(&[b"ab", b"c"])),
-            "e96b27323986ffca8fc318cc5c128dfea38095656b0ef79bd2912fb6df0ebe67"
-        );
-        let first: Vec<u16> = keys.order().active(5000).iter().map(|id| id.value()).collect();
-        assert_eq!(first, [1326, 1408, 647, 1361, 686]);
-    }
-
-    #[test]
-    fn every_table_has_a_key_of_its_own() {
-        let keys = keys();
-        let distinct: HashSet<_> = all_tables().map(|id| *keys.table(id).unwrap().expose()).collect();
-        assert_eq!(distinct.len(), 2500);
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        let keys = keys();
-        assert_eq!(format!("{keys:?}"), "Keys(redacted)");
-        assert_eq!(format!("{:?}", MasterKey([7; 32])), "MasterKey(redacted)");
-        assert_eq!(format!("{:?}", keys.no_nuc_digest()), "NucDigest(redacted)");
-    }
-
-    #[test]
-    fn master_key_of_another_length_is_none() {
-        assert!(MasterKey::from_slice(&[0; 31]).is_none());
-        assert!(MasterKey::from_slice(&[0; 33]).is_none());
-        assert_eq!(MasterKey::from_slice(&[5; 32]).unwrap().expose(), &[5; 32]);
-    }
-}
+mod tests;

@@ -20,10 +20,13 @@ mod config;
 mod devices;
 mod http;
 mod install;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod keys;
 mod provision;
 mod question;
 mod replay;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
+mod sealed;
 mod store;
 mod tables;
 #[cfg(test)]
