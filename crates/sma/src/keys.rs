@@ -12,7 +12,7 @@
 //! nuc digest     : HMAC-SHA256 under info = "birthmark/nuc-digest/v1"
 //! repeats        : HMAC-SHA256 under info = "birthmark/repeat-digest/v1"
 //! counter digest : HMAC-SHA256 under info = "birthmark/counter-digest/v1", first 8 bytes
-//! token key      : info = "birthmark/token-key/v1"                          X25519
+//! token key      : info = "birthmark/token-key/v1"      seed of X25519, by RFC 9180 section 7.1.3
 //! device key     : info = "birthmark/device-key/v1" ‖ be32(generation) ‖ nuc digest (32)
 //! CA seed        : info = "birthmark/ca-key/v1"                             Ed25519
 //! row-seal key   : info = "birthmark/row-seal/v1"                           AES-256-GCM
@@ -25,6 +25,7 @@ mod master;
 use birthmark_core::ids::TableId;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::token::NucHash;
+use birthmark_core::token::v2::{DeviceKey, TokenSecretKey};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
@@ -41,7 +42,7 @@ pub(crate) struct Keys {
     nuc: DigestKey,
     repeat: DigestKey,
     counter: DigestKey,
-    token: Zeroizing<[u8; 32]>,
+    token: TokenSecretKey,
     /// HKDF's pseudorandom key, for the keys of devices, which are too many to hold.
     devices: DigestKey,
     ca_seed: Zeroizing<[u8; 32]>,
@@ -75,7 +76,7 @@ impl Keys {
             nuc: digest_key(b"birthmark/nuc-digest/v1"),
             repeat: digest_key(b"birthmark/repeat-digest/v1"),
             counter: digest_key(b"birthmark/counter-digest/v1"),
-            token: secret(b"birthmark/token-key/v1"),
+            token: TokenSecretKey::from_seed(&secret(b"birthmark/token-key/v1")),
             devices: DigestKey::filled_by(|out| out.copy_from_slice(&extracted)),
             ca_seed: secret(b"birthmark/ca-key/v1"),
             row_seal: RowSealKey::from_bytes(*secret(b"birthmark/row-seal/v1")),
@@ -113,15 +114,16 @@ impl Keys {
         digest
     }
 
-    /// The X25519 secret key to which cameras seal version 2 tokens.
-    pub(crate) fn token_secret(&self) -> Zeroizing<[u8; 32]> {
-        self.token.clone()
+    /// To whose public half cameras seal version 2 tokens.
+    pub(crate) const fn token_secret(&self) -> &TokenSecretKey {
+        &self.token
     }
 
     /// The secret that a camera shares with nobody but this authority.
-    pub(crate) fn device_key(&self, generation: KeyGeneration, nuc: NucDigest) -> Zeroizing<[u8; 32]> {
+    pub(crate) fn device_key(&self, generation: KeyGeneration, nuc: NucDigest) -> DeviceKey {
         // HKDF-Expand (RFC 5869 section 2.3) for one hash length is its first block.
-        Zeroizing::new(self.devices.mac(&[b"birthmark/device-key/v1", &generation.0.to_be_bytes(), &nuc.0, &[1]]))
+        let parts: [&[u8]; 4] = [b"birthmark/device-key/v1", &generation.0.to_be_bytes(), &nuc.0, &[1]];
+        DeviceKey::from_bytes(self.devices.mac(&parts))
     }
 
     /// The Ed25519 seed of the authority that signs device certificates.
