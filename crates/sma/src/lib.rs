@@ -27,6 +27,8 @@ mod question;
 mod replay;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod sealed;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
+mod signer;
 mod store;
 mod tables;
 #[cfg(test)]
