@@ -18,6 +18,8 @@
 mod authority;
 mod config;
 mod devices;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
+mod endorsement_keys;
 mod http;
 mod install;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]

@@ -102,4 +102,6 @@ pub(crate) fn load(pkcs8: &[u8]) -> Result<Arc<dyn Signer>, LoadError> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use birthmark_core::endorsement::PublicKey;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::signer::tests::software;
+use crate::signer::testing::software;
 
 /// A device that signs when it is told to, and counts how many are in it at once.
 #[derive(Debug)]
