@@ -16,6 +16,8 @@
 //! ```
 
 mod authority;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
+mod certificate;
 mod config;
 mod devices;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
