@@ -4,18 +4,24 @@
 //! configuration. Not for: reading flags, environment or files (the binary), or secrets (`keys`).
 
 use axum::http::Uri;
-use birthmark_core::ids::AuthorityId;
+use birthmark_core::ids::{AuthorityId, NetworkId};
+
+use crate::quota::Quota;
 
 /// What `init` needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct InitOptions {
     /// The authority's name in the network file. It stays with the installation.
     pub authority_id: AuthorityId,
+    /// PostgreSQL's URL (`postgresql://user@host/database`); SQLite in the folder if there is none.
+    pub database_url: Option<String>,
 }
 
 /// How an authority is run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SmaConfig {
+    /// As given to `init`.
+    pub database_url: Option<String>,
     /// If given, it must be the installation's own.
     pub authority_id: Option<AuthorityId>,
     /// Where provisioned cameras submit: `https://aggregator.example`.
@@ -24,8 +30,12 @@ pub struct SmaConfig {
     pub public_url: String,
     /// Handed to each camera as `network`: the network file, or its URL and SHA-256.
     pub network: Option<serde_json::Value>,
+    /// The network whose version 2 tokens are opened; without it none of them passes.
+    pub network_id: Option<NetworkId>,
     /// False refuses every version 1 token.
     pub accept_version_1: bool,
+    /// Passes of one device and day, where the device has no limits of its own.
+    pub quota: Quota,
 }
 
 /// Why an address of the configuration was refused.
@@ -53,6 +63,27 @@ impl Endpoints {
             aggregator: http_url("aggregator_url", &config.aggregator_url)?.to_owned(),
             validation: format!("{public}/validate"),
         })
+    }
+}
+
+// A database's URL may hold a password.
+
+impl std::fmt::Debug for InitOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InitOptions").field("authority_id", &self.authority_id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for SmaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SmaConfig")
+            .field("authority_id", &self.authority_id)
+            .field("aggregator_url", &self.aggregator_url)
+            .field("public_url", &self.public_url)
+            .field("network_id", &self.network_id)
+            .field("accept_version_1", &self.accept_version_1)
+            .field("quota", &self.quota)
+            .finish_non_exhaustive()
     }
 }
 

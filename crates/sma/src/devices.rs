@@ -1,19 +1,24 @@
 //! The device registry: which cameras there are and what they were given.
 //!
-//! For: registering a camera once and finding it by its sensor's fingerprint.
-//! Not for: judging tokens (`validation`), or fingerprints in the clear: rows hold keyed digests
-//! (`keys`), so a stolen database neither names a sensor nor lets a guess be tested.
-//!
-//! Schema: `migrations/V1__authority.sql`, table `device_registry`.
+//! For: the words of a device's row, and the decision whom a registration admits.
+//! Not for: judging tokens (`rules`), storing rows (`store`), or fingerprints in the clear: rows hold keyed
+//! digests (`keys`), so a stolen database neither names a sensor nor lets a guess be tested.
+
+mod registration;
 
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
 use birthmark_core::time::Minute;
-use rand_core::CryptoRng;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::keys::NucDigest;
-use crate::tables::{self, AssignedTables, TableOrder};
+use crate::counters::Highest;
+use crate::keys::{KeyGeneration, NucDigest};
+use crate::quota::{QuotaOverride, Tally};
+use crate::tables::AssignedTables;
+
+pub(crate) use registration::{Admission, Admitted, Known};
+
+/// A device's number: from 1, without gaps, so the greatest one is their count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DeviceId(pub(crate) i64);
 
 /// The oldest token that is accepted from a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,19 +35,60 @@ pub(crate) enum Status {
 }
 
 /// A camera to register.
+#[derive(Clone, Debug)]
 pub(crate) struct NewDevice {
     pub(crate) serial: DeviceSerial,
     pub(crate) family: DeviceFamily,
     pub(crate) nuc_digest: NucDigest,
     pub(crate) min_token_version: TokenVersion,
     pub(crate) created: Minute,
+    /// Those of another installation, taken over; drawn if there are none.
+    pub(crate) tables: Option<AssignedTables>,
 }
 
-/// What a token's verdict depends on. Does not say which camera it is.
+/// What a camera got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) tables: AssignedTables,
+    pub(crate) generation: KeyGeneration,
+}
+
+/// A device's whole row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) serial: DeviceSerial,
+    pub(crate) family: DeviceFamily,
+    pub(crate) nuc_digest: NucDigest,
+    pub(crate) tables: AssignedTables,
+    pub(crate) min_token_version: TokenVersion,
+    pub(crate) status: Status,
+    pub(crate) created: Minute,
+    pub(crate) generation: KeyGeneration,
+    pub(crate) quota: QuotaOverride,
+    pub(crate) tally: Tally,
+    pub(crate) highest: Highest,
+}
+
+/// What a verdict depends on. Does not say which camera it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
+    pub(crate) id: DeviceId,
     pub(crate) status: Status,
     pub(crate) tables: AssignedTables,
+    pub(crate) min_token_version: TokenVersion,
+    pub(crate) generation: KeyGeneration,
+    pub(crate) quota: QuotaOverride,
+    pub(crate) tally: Tally,
+    pub(crate) highest: Highest,
+}
+
+/// A camera that is provisioned once more, with new secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewal {
+    pub(crate) serial: DeviceSerial,
+    /// Must be the one that it was registered with.
+    pub(crate) nuc_digest: NucDigest,
     pub(crate) min_token_version: TokenVersion,
 }
 
@@ -53,86 +99,39 @@ pub(crate) enum Duplicate {
     NucHash,
 }
 
-/// Draws tables for the camera and stores its row. Nothing is changed for a duplicate.
-pub(crate) fn register(
-    connection: &Connection,
-    device: &NewDevice,
-    order: &TableOrder,
-    rng: &mut impl CryptoRng,
-) -> rusqlite::Result<Result<AssignedTables, Duplicate>> {
-    if exists(connection, "SELECT EXISTS (SELECT 1 FROM device_registry WHERE serial = ?1)", device.serial.as_str())? {
-        return Ok(Err(Duplicate::Serial));
-    }
-    if exists(connection, "SELECT EXISTS (SELECT 1 FROM device_registry WHERE nuc_digest = ?1)", device.nuc_digest.0)? {
-        return Ok(Err(Duplicate::NucHash));
-    }
-    let assigned = tables::draw(order.active(count(connection)?), rng);
-    connection
-        .prepare_cached(
-            "INSERT INTO device_registry (serial, family, nuc_digest, tables, min_token_version, status, created_minute)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            device.serial.as_str(),
-            device.family.as_str(),
-            device.nuc_digest.0,
-            assigned.to_bytes(),
-            device.min_token_version,
-            Status::Active,
-            device.created.0,
-        ])?;
-    Ok(Ok(assigned))
+/// Why a camera was not provisioned once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotRenewed {
+    Unknown,
+    /// It has another sensor than the one registered.
+    OtherSensor,
+    Revoked,
 }
 
-/// The device with this fingerprint.
-pub(crate) fn find(connection: &Connection, digest: &NucDigest) -> rusqlite::Result<Option<Standing>> {
-    connection
-        .prepare_cached("SELECT status, tables, min_token_version FROM device_registry WHERE nuc_digest = ?1")?
-        .query_row([digest.0], |row| {
-            Ok(Standing { status: row.get(0)?, tables: row.get(1)?, min_token_version: row.get(2)? })
-        })
-        .optional()
+/// What became of a change to one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Yes,
+    /// It was so already; nothing was written, not even in the audit log.
+    Already,
+    Unknown,
 }
 
-/// Devices registered so far. Rows are never deleted, so the last one's number is their count.
-pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("SELECT coalesce(max(id), 0) FROM device_registry")?
-        .query_row([], |row| row.get::<_, i64>(0))
-        .map(|count| u64::try_from(count).unwrap_or(0))
+/// A part of the registry, in the order of registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) which: Which,
+    /// The last device of the page before.
+    pub(crate) after: Option<DeviceId>,
+    pub(crate) limit: u32,
 }
 
-fn exists(connection: &Connection, query: &str, key: impl ToSql) -> rusqlite::Result<bool> {
-    connection.prepare_cached(query)?.query_row([key], |row| row.get(0))
-}
-
-// A row that cannot be read is an error, never a verdict: each of these fails for values that the
-// schema does not allow.
-
-impl FromSql for AssignedTables {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::from_bytes(value.as_blob()?).ok_or(FromSqlError::InvalidType)
-    }
-}
-
-impl FromSql for Status {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_str()? {
-            "active" => Ok(Self::Active),
-            "revoked" => Ok(Self::Revoked),
-            _ => Err(FromSqlError::InvalidType),
-        }
-    }
-}
-
-impl ToSql for Status {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Active => "active",
-            Self::Revoked => "revoked",
-        }
-        .into())
-    }
+/// Which devices a page lists.
+#[cfg_attr(not(test), expect(dead_code, reason = "lists are wired with their endpoints"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    Revoked,
 }
 
 impl TokenVersion {
@@ -145,7 +144,7 @@ impl TokenVersion {
         }
     }
 
-    const fn number(self) -> u8 {
+    pub(crate) const fn number(self) -> u8 {
         match self {
             Self::One => 1,
             Self::Two => 2,
@@ -153,15 +152,35 @@ impl TokenVersion {
     }
 }
 
-impl FromSql for TokenVersion {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let number = u8::column_result(value)?;
-        Self::from_number(number).ok_or(FromSqlError::OutOfRange(i64::from(number)))
+impl Status {
+    /// None for a word that is no status.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "active" => Some(Self::Active),
+            "revoked" => Some(Self::Revoked),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+        }
     }
 }
 
-impl ToSql for TokenVersion {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.number().into())
+impl Device {
+    /// The device as a renewal leaves it, but for its tables.
+    pub(crate) fn renewable(mut self, renewal: &Renewal) -> Result<Self, NotRenewed> {
+        if self.nuc_digest != renewal.nuc_digest {
+            return Err(NotRenewed::OtherSensor);
+        }
+        if self.status == Status::Revoked {
+            return Err(NotRenewed::Revoked);
+        }
+        self.generation = KeyGeneration(self.generation.0.saturating_add(1));
+        self.min_token_version = renewal.min_token_version;
+        Ok(self)
     }
 }

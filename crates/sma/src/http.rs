@@ -14,15 +14,17 @@ mod provision;
 mod validate;
 mod validate_batch;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::post;
 use birthmark_service::auth::Authenticator;
 use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
-use birthmark_service::sqlite::WriteError;
 
 use crate::authority::Sma;
+use crate::store::StoreError;
 
 /// May have tokens validated.
 const AGGREGATOR: &str = "aggregator";
@@ -36,11 +38,19 @@ struct AppState {
 }
 
 pub(crate) fn router(sma: Sma, authenticator: Authenticator) -> Router {
-    let database = sma.database().clone();
+    let store = Arc::clone(sma.store());
     let ready = move || {
-        // The cause is the operator's business; the log has it.
-        let closed = database.closed().is_some();
-        async move { if closed { Readiness::NotReady("the database is closed".into()) } else { Readiness::Ready } }
+        let store = Arc::clone(&store);
+        async move {
+            match store.health().await {
+                Ok(()) => Readiness::Ready,
+                Err(error) => {
+                    // The cause is the operator's business.
+                    tracing::warn!(%error, "not ready");
+                    Readiness::NotReady("the database does not work".into())
+                }
+            }
+        }
     };
     Router::new()
         .route("/validate", post(validate::handle))
@@ -51,10 +61,18 @@ pub(crate) fn router(sma: Sma, authenticator: Authenticator) -> Router {
 }
 
 /// Errors that are ours: retried by the caller, never a verdict.
-fn store_problem(error: &WriteError<rusqlite::Error>) -> Problem {
+fn store_problem(error: &StoreError) -> Problem {
     match error {
-        WriteError::Busy => Problem::busy(),
-        WriteError::Job(_) | WriteError::Panicked | WriteError::Commit(_) | WriteError::Closed(_) => {
+        StoreError::Busy => Problem::busy(),
+        StoreError::Unreachable(_) | StoreError::TimedOut(_) | StoreError::Contended => {
+            tracing::warn!(%error, "the database is away; the request was answered with an error");
+            Problem::busy()
+        }
+        StoreError::Closed(_)
+        | StoreError::Sqlite(_)
+        | StoreError::Postgres(_)
+        | StoreError::Damaged(_)
+        | StoreError::Panicked => {
             tracing::error!(%error, "the database failed; the request was answered with an error");
             Problem::internal()
         }

@@ -2,11 +2,15 @@
 //!
 //! For: making the master key and the database, once. Not for: running it (`authority`).
 //!
-//! The key file comes last and is what makes an installation: whatever an interrupted `init` left is
-//! an unused database, which the next one takes over. A database in use, or a key without one, is
+//! In SQLite the key file comes last and is what makes an installation: whatever an interrupted `init`
+//! left is an unused database, which the next one takes over. A database in use, or a key without one, is
 //! never touched: losing the record of used tokens would let them pass again.
+//!
+//! A PostgreSQL may be shared with others, and an unused one be theirs, so there the key comes first and
+//! nothing is ever taken over.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use birthmark_core::time::Clock;
 use birthmark_service::lock::FolderLock;
@@ -15,8 +19,10 @@ use birthmark_service::secret_file;
 
 use crate::authority::SmaError;
 use crate::config::InitOptions;
-use crate::keys::MasterKey;
-use crate::store;
+use crate::keys::{Keys, MasterKey};
+use crate::quota::Quota;
+use crate::rules::{Policy, Rules};
+use crate::store::{self, Installation, Installed, Location};
 
 /// True if there is a master key in the folder.
 pub fn is_installed(data_dir: &Path) -> bool {
@@ -32,17 +38,29 @@ pub fn init(data_dir: &Path, options: InitOptions, clock: &dyn Clock) -> Result<
     if is_installed(data_dir) {
         return Err(SmaError::AlreadyInstalled { path: data_dir.to_owned() });
     }
-    let database = store::open(data_dir)?;
-    if !database.read_blocking(store::is_unused)? {
-        return Err(SmaError::NoMasterKey { path: data_dir.to_owned() });
-    }
     let master = MasterKey::generate(&mut OsRng);
-    let (check, created) = (master.check(), clock.now().minute());
-    database.write_blocking(move |connection| {
-        store::write_installation(connection, &options.authority_id, check, created)
-    })?;
-    futures::executor::block_on(database.close());
-    secret_file::create(&store::master_key_path(data_dir), master.expose())?;
+    let location = Location::of(data_dir, options.database_url.as_deref());
+    // Nothing is judged here; a store does not come without rules.
+    let policy = Policy { accept_version_1: false, quota: Quota::default() };
+    let store = location.open(Arc::new(Rules { keys: Arc::new(Keys::derive(&master)), policy }))?;
+    let installation = Installation { authority_id: options.authority_id, key_check: master.check() };
+    let key_file = store::master_key_path(data_dir);
+    if location.is_shared() {
+        secret_file::create(&key_file, master.expose())?;
+    }
+    let installed = store::block_on(store.install(installation, clock.now().minute()));
+    store::block_on(store.close());
+    match (installed?, location.is_shared()) {
+        (Installed::Yes, true) => {}
+        (Installed::Yes, false) => secret_file::create(&key_file, master.expose())?,
+        (Installed::InUse, false) => return Err(SmaError::NoMasterKey { path: data_dir.to_owned() }),
+        (Installed::InUse, true) => {
+            // Ours, a moment old, and of no use.
+            let removed = std::fs::remove_file(&key_file);
+            removed.map_err(|source| SmaError::Folder { path: data_dir.to_owned(), source })?;
+            return Err(SmaError::DatabaseInUse { path: data_dir.to_owned() });
+        }
+    }
     tracing::info!(folder = %data_dir.display(), "authority created");
     Ok(())
 }
@@ -60,7 +78,7 @@ mod tests {
     use crate::testing;
 
     fn init_as(folder: &Path, name: &str) -> Result<(), SmaError> {
-        let options = InitOptions { authority_id: AuthorityId::new(name).unwrap() };
+        let options = InitOptions { authority_id: AuthorityId::new(name).unwrap(), database_url: None };
         init(folder, options, &ManualClock::at(UnixSeconds(60)))
     }
 

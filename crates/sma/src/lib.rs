@@ -11,14 +11,17 @@
 //!
 //! ```text
 //! DIR/master.key   32 random bytes, mode 0600: every other secret is derived from it
-//! DIR/sma.db       cameras (fingerprints as keyed digests only) and the tokens that have passed
+//! DIR/sma.db       cameras (fingerprints as keyed digests only), the tokens that have passed, endorsement keys
+//!                  and the audit log; or the same in a PostgreSQL that several authorities share
 //! DIR/.lock        held while an authority is open
 //! ```
 
+mod audit;
 mod authority;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod certificate;
 mod config;
+mod counters;
 mod devices;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod endorsement_keys;
@@ -28,11 +31,14 @@ mod install;
 mod keys;
 mod provision;
 mod question;
+mod quota;
 mod replay;
+mod rules;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod sealed;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod signer;
+#[cfg_attr(not(test), expect(dead_code, reason = "admin acts are wired with their endpoints"))]
 mod store;
 mod tables;
 #[cfg(test)]
@@ -43,3 +49,5 @@ pub use authority::{Sma, SmaError};
 pub use config::{InitOptions, SmaConfig, UrlError};
 pub use install::{init, is_installed};
 pub use provision::ProvisionError;
+pub use quota::Quota;
+pub use store::{PostgresError, StoreError, StoreOpenError};

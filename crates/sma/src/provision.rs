@@ -11,12 +11,13 @@ use birthmark_core::hex::HexError;
 use birthmark_core::ids::{AuthorityId, TableId};
 use birthmark_core::time::Minute;
 use birthmark_core::token::NucHash;
-use birthmark_service::sqlite::WriteError;
+use birthmark_core::token::v2::DeviceKey;
 use zeroize::Zeroizing;
 
 use crate::config::Endpoints;
 use crate::devices::{Duplicate, NewDevice, TokenVersion};
 use crate::keys::Keys;
+use crate::store::StoreError;
 use crate::tables::AssignedTables;
 
 /// Why a camera was not provisioned. The text carries no input.
@@ -36,7 +37,7 @@ pub enum ProvisionError {
     DuplicateNucHash,
     /// Nothing was stored, or it is not known whether it was.
     #[error("the device registry could not be written: {0}")]
-    Store(#[from] WriteError<rusqlite::Error>),
+    Store(#[from] StoreError),
 }
 
 /// Checks the request. The fingerprint's text is wiped; only its digest goes on.
@@ -49,14 +50,21 @@ pub(crate) fn parse(request: ProvisionRequest, keys: &Keys, created: Minute) -> 
         nuc_digest: keys.nuc_digest(&nuc_hash),
         min_token_version: TokenVersion::from_number(request.min_token_version).ok_or(ProvisionError::TokenVersion)?,
         created,
+        tables: None,
     })
 }
 
-/// What the camera needs to know, its table keys included.
+/// What one camera shares with its authority.
+pub(crate) struct Secrets<'a> {
+    pub(crate) tables: &'a AssignedTables,
+    pub(crate) device_key: &'a DeviceKey,
+    pub(crate) keys: &'a Keys,
+}
+
+/// What the camera needs to know, its secrets included.
 pub(crate) fn device_config(
     device_serial: birthmark_core::ids::DeviceSerial,
-    assigned: &AssignedTables,
-    keys: &Keys,
+    &Secrets { tables: assigned, device_key, keys }: &Secrets<'_>,
     authority_id: &AuthorityId,
     endpoints: &Endpoints,
     network: Option<&serde_json::Value>,
@@ -74,7 +82,7 @@ pub(crate) fn device_config(
             .iter()
             .map(|table_id| TableGrant { table_id, encryption_key: key_text(keys, table_id) })
             .collect(),
-        device_key: None,
+        device_key: Some(SecretBase64(base64::encode(device_key.expose()))),
         network: network.cloned(),
         device_certificate: None,
     }

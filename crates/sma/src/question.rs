@@ -15,20 +15,9 @@
 use birthmark_core::api::validate::ValidateRequest;
 use birthmark_core::hex::{self, HexError};
 use birthmark_core::ids::AuthorityId;
-use birthmark_core::token::{SealedToken, TokenFieldError};
-use serde::Deserialize;
+use birthmark_core::token::{Blinding, SealedToken, TokenFieldError, V2_CIPHERTEXT};
 
 use crate::replay::RequestId;
-
-/// A request as it arrives.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Asked {
-    #[serde(flatten)]
-    request: ValidateRequest,
-    enc: Option<String>,
-    key_id: Option<String>,
-    blinded_message: Option<String>,
-}
 
 /// A well-formed question.
 #[derive(Debug)]
@@ -42,8 +31,8 @@ pub(crate) struct Question {
 pub(crate) enum AskedToken {
     /// Without binding: version 1 if its ciphertext has that length, else of no version.
     Unbound(SealedToken),
-    /// Version 2. Not opened here so far, therefore never passed and not kept.
-    Bound,
+    /// Version 2, with the message that is to be signed if it passes.
+    Bound(SealedToken, Blinding),
 }
 
 /// Why a request is no question. Its text carries no input.
@@ -56,20 +45,17 @@ pub(crate) enum FormError {
     Binding,
     #[error("request_id: {0}")]
     RequestId(HexError),
-    #[error("{field}: {cause}")]
-    Blinding { field: &'static str, cause: HexError },
-    #[error("blinded_message must be 256 to 512 bytes")]
-    Modulus,
     #[error("enc, key_id and blinded_message belong to a version 2 token, all three of them")]
     Version,
     #[error("manufacturer_authority_id names another authority than this one")]
     Authority,
 }
 
-impl Asked {
+impl Question {
     /// Checks every field.
-    pub(crate) fn parse(&self, authority: &AuthorityId) -> Result<Question, FormError> {
-        let ValidateRequest { camera_token, manufacturer_authority_id, request_id, .. } = &self.request;
+    pub(crate) fn parse(request: &ValidateRequest, authority: &AuthorityId) -> Result<Self, FormError> {
+        let ValidateRequest { camera_token, manufacturer_authority_id, request_id, enc, key_id, blinded_message } =
+            request;
         if manufacturer_authority_id != authority.as_str() {
             return Err(FormError::Authority);
         }
@@ -77,31 +63,20 @@ impl Asked {
             return Err(FormError::Binding);
         }
         let request_id = request_id.as_deref().map(hex::decode_array).transpose().map_err(FormError::RequestId)?;
-        let token = match (camera_token.parse(None), self.is_blinded()?) {
-            (Ok((token, _)), false) => AskedToken::Unbound(token),
-            // Core misses the binding that only a submission has, after all else was in order.
-            (Err(TokenFieldError::Binding), true) => AskedToken::Bound,
-            (Ok(_), true) | (Err(TokenFieldError::Binding), false) => return Err(FormError::Version),
-            (Err(error), _) => return Err(FormError::Token(error)),
-        };
-        Ok(Question { token, request_id: request_id.map(RequestId) })
-    }
-
-    /// Whether the three fields of version 2 are there and well-formed.
-    fn is_blinded(&self) -> Result<bool, FormError> {
-        let hex_error = |field| move |cause| FormError::Blinding { field, cause };
-        let (enc, key_id, blinded_message) = match (&self.enc, &self.key_id, &self.blinded_message) {
-            (None, None, None) => return Ok(false),
-            (Some(enc), Some(key_id), Some(blinded_message)) => (enc, key_id, blinded_message),
+        let token = camera_token.parse_sealed(None).map_err(FormError::Token)?;
+        let blinding = match (enc, key_id, blinded_message) {
+            (None, None, None) => None,
+            (Some(enc), Some(key_id), Some(blinded_message)) => {
+                Some(Blinding::parse(enc, key_id, blinded_message).map_err(FormError::Token)?)
+            }
             _ => return Err(FormError::Version),
         };
-        hex::decode_array::<32>(enc).map_err(hex_error("enc"))?;
-        hex::decode_array::<8>(key_id).map_err(hex_error("key_id"))?;
-        let blinded_message = hex::decode_bounded(blinded_message, 512).map_err(hex_error("blinded_message"))?;
-        if blinded_message.len() < 256 {
-            return Err(FormError::Modulus);
-        }
-        Ok(true)
+        let token = match (blinding, token.ciphertext.len() == V2_CIPHERTEXT) {
+            (None, false) => AskedToken::Unbound(token),
+            (Some(blinding), true) => AskedToken::Bound(token, blinding),
+            (Some(_), false) | (None, true) => return Err(FormError::Version),
+        };
+        Ok(Self { token, request_id: request_id.map(RequestId) })
     }
 }
 
@@ -109,12 +84,7 @@ impl FormError {
     /// The stable code: in a problem, or as the message of one result of a batch.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Token(_)
-            | Self::Binding
-            | Self::RequestId(_)
-            | Self::Blinding { .. }
-            | Self::Modulus
-            | Self::Version => "malformed_token",
+            Self::Token(_) | Self::Binding | Self::RequestId(_) | Self::Version => "malformed_token",
             Self::Authority => "wrong_authority",
         }
     }
@@ -130,8 +100,8 @@ mod tests {
     use super::*;
 
     fn parse(request: &Value) -> Result<Question, FormError> {
-        let asked: Asked = birthmark_core::json::from_slice(request.to_string().as_bytes()).unwrap();
-        asked.parse(&AuthorityId::new("MFG").unwrap())
+        let request: ValidateRequest = birthmark_core::json::from_slice(request.to_string().as_bytes()).unwrap();
+        Question::parse(&request, &AuthorityId::new("MFG").unwrap())
     }
 
     fn version_1() -> Value {
@@ -184,7 +154,10 @@ mod tests {
 
     #[test]
     fn version_2_with_its_three_fields_is_a_question() {
-        assert!(matches!(parse(&version_2()).unwrap().token, AskedToken::Bound));
+        let AskedToken::Bound(token, blinding) = parse(&version_2()).unwrap().token else { panic!("not version 2") };
+        assert_eq!(token.ciphertext, [0xab; 56]);
+        assert_eq!((blinding.enc, *blinding.key_id.as_bytes()), ([0x11; 32], [0x22; 8]));
+        assert_eq!(blinding.blinded_message, [0x33; 256]);
     }
 
     #[test]
@@ -223,13 +196,13 @@ mod tests {
         assert_eq!(bare, Some(FormError::Version));
         let downgraded = refused(version_2(), "/camera_token/ciphertext", json!("ab".repeat(32)));
         assert_eq!(downgraded, Some(FormError::Version));
-        assert_eq!(refused(version_2(), "/blinded_message", json!("33".repeat(255))), Some(FormError::Modulus));
         for (pointer, value) in [
             ("/enc", json!("11".repeat(31))),
             ("/key_id", json!("22".repeat(9))),
+            ("/blinded_message", json!("33".repeat(255))),
             ("/blinded_message", json!("33".repeat(513))),
         ] {
-            assert!(matches!(refused(version_2(), pointer, value), Some(FormError::Blinding { .. })), "{pointer}");
+            assert!(matches!(refused(version_2(), pointer, value), Some(FormError::Token(_))), "{pointer}");
         }
     }
 

@@ -1,8 +1,8 @@
-//! Which version 1 tokens have passed: each passes once.
+//! What makes a version 1 token the same one, and a question about it the same question.
 //!
-//! For: remembering a token durably before its pass is answered, and knowing the same question again
-//! when its answer was lost. Not for: tokens that failed; a forger who copies a real token's number
-//! and nonce must not use it up.
+//! For: remembering that a token has passed, and knowing the same question again when its answer was
+//! lost. Not for: tokens that failed (a forger who copies a real token's number and nonce must not use it
+//! up), storing (`store`), or version 2 (`counters`).
 //!
 //! Format: `docs/PROTOCOL.md` section 5. A row names a table, an index and a nonce, no camera:
 //! ```text
@@ -11,24 +11,27 @@
 //!                     be16 len ‖ caller ‖ request_id (16) ‖ token ‖ auth_tag (16) ‖ ciphertext)
 //! ```
 
-use birthmark_core::time::UnixSeconds;
+use birthmark_core::time::Minute;
 use birthmark_core::token::SealedToken;
-use rusqlite::{Connection, OptionalExtension, params};
 use subtle::ConstantTimeEq;
 
 use crate::keys::Keys;
 
 /// What makes a version 1 token the same one. All zero where there is no token to look up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct UseId([u8; 16]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UseId(pub(crate) [u8; 16]);
 
 /// What makes a question the same one: caller, request and every byte of the token.
-#[derive(Clone, Copy)]
-pub(crate) struct RepeatDigest([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RepeatDigest(pub(crate) [u8; 16]);
 
 /// `request_id`: random, chosen by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestId(pub(crate) [u8; 16]);
+
+/// A pass of before: the question that it was given for, if that one named itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FirstUse(pub(crate) Option<RepeatDigest>);
 
 /// What is known of a token from before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +45,8 @@ pub(crate) enum PriorUse {
 }
 
 /// Days since 1970.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Day(u32);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Day(pub(crate) u32);
 
 impl UseId {
     pub(crate) fn of(token: &SealedToken) -> Self {
@@ -70,45 +73,28 @@ impl RepeatDigest {
     }
 }
 
-impl std::fmt::Debug for RepeatDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RepeatDigest(redacted)")
+impl PriorUse {
+    pub(crate) fn of(first: Option<FirstUse>, question: Option<&RepeatDigest>) -> Self {
+        match (first, question) {
+            (None, _) => Self::None,
+            (Some(FirstUse(Some(first))), Some(again)) if bool::from(first.0.ct_eq(&again.0)) => Self::SameQuestion,
+            (Some(_), _) => Self::Another,
+        }
     }
 }
 
 impl Day {
-    pub(crate) fn of(time: UnixSeconds) -> Self {
-        Self(time.minute().0 / (24 * 60))
+    pub(crate) const fn of(time: Minute) -> Self {
+        Self(time.0 / (24 * 60))
+    }
+
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 }
 
-/// Whether the token has passed before, and for whom.
-pub(crate) fn look_up(
-    connection: &Connection,
-    id: UseId,
-    question: Option<&RepeatDigest>,
-) -> rusqlite::Result<PriorUse> {
-    let first: Option<Option<[u8; 16]>> = connection
-        .prepare_cached("SELECT repeat_digest FROM used_token WHERE token = ?1")?
-        .query_row([id.0], |row| row.get(0))
-        .optional()?;
-    Ok(match (first, question) {
-        (None, _) => PriorUse::None,
-        (Some(Some(first)), Some(again)) if bool::from(first.ct_eq(&again.0)) => PriorUse::SameQuestion,
-        (Some(_), _) => PriorUse::Another,
-    })
-}
-
-/// Remembers a token that passes now. An error if it passed before: look it up first, in the same
-/// transaction.
-pub(crate) fn record(
-    connection: &Connection,
-    id: UseId,
-    question: Option<&RepeatDigest>,
-    day: Day,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO used_token (token, repeat_digest, day) VALUES (?1, ?2, ?3)")?
-        .execute(params![id.0, question.map(|digest| digest.0), day.0])
-        .map(drop)
+impl std::fmt::Debug for RepeatDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RepeatDigest(redacted)")
+    }
 }

@@ -1,5 +1,8 @@
 //! Builders for this crate's tests: an authority in a temporary folder, cameras, requests.
 
+pub(crate) mod desk;
+pub(crate) mod postgres;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +13,8 @@ use axum::http::Request;
 use axum::response::Response;
 use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::base64;
-use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, KeyIndex, TableId};
+use birthmark_core::hash::Digest;
+use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, KeyIndex, NetworkId, TableId};
 use birthmark_core::keytable::TableKey;
 use birthmark_core::time::{Clock, UnixSeconds};
 use birthmark_core::token::{self, NucHash, SealedToken, TokenJson};
@@ -21,18 +25,26 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::{InitOptions, Sma, SmaConfig, init};
+use crate::devices::{Changed, Status};
+use crate::{InitOptions, Quota, Sma, SmaConfig, init, store};
 
 pub(crate) const AUTHORITY: &str = "SIMULATED_MFG_001";
 
 pub(crate) fn config() -> SmaConfig {
     SmaConfig {
+        database_url: None,
         authority_id: None,
         aggregator_url: "http://127.0.0.1:8545".to_owned(),
         public_url: "http://127.0.0.1:8001/".to_owned(),
         network: None,
+        network_id: Some(network()),
         accept_version_1: true,
+        quota: Quota::default(),
     }
+}
+
+pub(crate) fn network() -> NetworkId {
+    NetworkId(Digest::from_bytes([0x4e; 32]))
 }
 
 pub(crate) fn clock() -> Arc<dyn Clock> {
@@ -94,7 +106,7 @@ impl Authority {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority_id = AuthorityId::new(AUTHORITY).unwrap();
-        init(folder.path(), InitOptions { authority_id }, &*clock()).unwrap();
+        init(folder.path(), InitOptions { authority_id, database_url: None }, &*clock()).unwrap();
         let sma = Sma::open(folder.path(), config, clock()).unwrap();
         let router = sma.router(authenticator(folder.path()));
         Self { folder, sma, router, tokens }
@@ -118,18 +130,20 @@ impl Authority {
         Camera { config: self.sma.provision(request).await.unwrap(), nuc_hash }
     }
 
-    pub(crate) async fn set_status(&self, camera: &Camera, status: &'static str) {
-        let serial = camera.config.device_serial.to_string();
-        let changed = self.sma.database().write(move |connection| {
-            connection.execute("UPDATE device_registry SET status = ?1 WHERE serial = ?2", [status, &serial])
-        });
-        assert_eq!(changed.await.unwrap(), 1);
+    pub(crate) async fn set_status(&self, camera: &Camera, status: Status) {
+        let changed = self.sma.store().set_status(camera.config.device_serial.clone(), status, self.sma.act("admin"));
+        assert_eq!(changed.await.unwrap(), Changed::Yes);
+    }
+
+    /// Behind the authority's back, in its own file.
+    pub(crate) fn sql<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T>) -> T {
+        let path = store::database_path(self.folder.path());
+        work(&rusqlite::Connection::open(path).unwrap()).unwrap()
     }
 
     /// Tokens that have passed so far.
     pub(crate) fn uses(&self) -> u32 {
-        let count = |c: &rusqlite::Connection| c.query_row("SELECT count(*) FROM used_token", [], |row| row.get(0));
-        self.sma.database().read_blocking(count).unwrap()
+        self.sql(|c| c.query_row("SELECT count(*) FROM used_token", [], |row| row.get(0)))
     }
 
     pub(crate) async fn get(&self, path: &str) -> u16 {

@@ -19,7 +19,7 @@ use birthmark_service::auth::Authenticator;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use birthmark_service::server::Bound;
-use birthmark_sma::{InitOptions, Sma, SmaConfig};
+use birthmark_sma::{InitOptions, Quota, Sma, SmaConfig};
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -75,13 +75,20 @@ impl Installation {
     /// Opens the authority, without serving it yet.
     pub(super) fn authority(&self, own: SocketAddr, aggregator: SocketAddr) -> anyhow::Result<Sma> {
         let folder = self.folder.path().join("sma");
-        birthmark_sma::init(&folder, InitOptions { authority_id: self.authority.clone() }, &SystemClock)?;
+        birthmark_sma::init(
+            &folder,
+            InitOptions { authority_id: self.authority.clone(), database_url: None },
+            &SystemClock,
+        )?;
         let config = SmaConfig {
             authority_id: Some(self.authority.clone()),
             aggregator_url: url(aggregator),
             public_url: url(own),
+            database_url: None,
             network: None,
+            network_id: None,
             accept_version_1: true,
+            quota: Quota::default(),
         };
         Ok(Sma::open(&folder, config, Arc::new(SystemClock))?)
     }

@@ -100,7 +100,7 @@ fn create(path: &Path) -> anyhow::Result<DemoFile> {
     };
     let authority = AuthorityStatement::named(demo.authority_id.clone());
     network::create(path, &demo.origin, authority, &SubmitterName::new(network::AGGREGATOR)?)?;
-    let options = birthmark_sma::InitOptions { authority_id: demo.authority_id.clone() };
+    let options = birthmark_sma::InitOptions { authority_id: demo.authority_id.clone(), database_url: None };
     birthmark_sma::init(&path.join("sma"), options, &SystemClock)?;
     let camera = path.join("camera");
     std::fs::create_dir_all(&camera).with_context(|| format!("cannot create {}", camera.display()))?;

@@ -92,7 +92,7 @@ pub(crate) struct ProvisionArgs {
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init(args) => {
-            let options = InitOptions { authority_id: args.authority_id };
+            let options = InitOptions { authority_id: args.authority_id, database_url: None };
             birthmark_sma::init(&args.data, options, &SystemClock)?;
             terminal::note(format_args!(
                 "authority created in {}; keep master.key safe: every camera's keys come from it",
@@ -114,7 +114,10 @@ impl Told {
             aggregator_url: self.aggregator_url,
             public_url: self.public_url.unwrap_or(own_url),
             network,
+            database_url: None,
+            network_id: None,
             accept_version_1: !self.refuse_version_1,
+            quota: birthmark_sma::Quota::default(),
         };
         Ok(Sma::open(&self.data, config, Arc::new(SystemClock))?)
     }

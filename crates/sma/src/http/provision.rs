@@ -29,7 +29,7 @@ pub(super) async fn handle(
     StrictJson(request): StrictJson<ProvisionRequest, MAX_BODY>,
 ) -> Result<Response, Problem> {
     caller.require(&[ADMIN])?;
-    let config = sma.provision(request).await.map_err(|error| problem(&error))?;
+    let config = sma.provision_by(caller.name(), request).await.map_err(|error| problem(&error))?;
     let secret = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((StatusCode::CREATED, secret, Json(config)).into_response())
 }
@@ -73,8 +73,8 @@ mod tests {
         object.as_object().unwrap().keys().map(String::as_str).collect()
     }
 
-    const WITHOUT_NETWORK: [&str; 6] =
-        ["device_serial", "table_id", "encryption_key", "aggregator_url", "manufacturer_cert", "tables"];
+    const WITHOUT_NETWORK: [&str; 7] =
+        ["device_serial", "table_id", "encryption_key", "aggregator_url", "manufacturer_cert", "tables", "device_key"];
 
     #[tokio::test]
     async fn answer_is_the_seeds_five_fields_and_three_distinct_tables() {

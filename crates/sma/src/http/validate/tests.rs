@@ -5,6 +5,7 @@ use birthmark_core::token::{self, NucHash};
 use birthmark_service::random::OsRng;
 use serde_json::{Value, json};
 
+use crate::devices::Status;
 use crate::keys::{Keys, MasterKey};
 use crate::testing::{self, AUTHORITY, Authority, question};
 
@@ -166,13 +167,13 @@ async fn a_revoked_device_fails_at_once_and_passes_when_restored() {
     let camera = authority.camera(1).await;
     let passed = with_request_id(camera.question(), 1);
     assert_eq!(authority.verdict(&passed).await, "token_valid");
-    authority.set_status(&camera, "revoked").await;
+    authority.set_status(&camera, Status::Revoked).await;
     let question = camera.question();
     assert_eq!(authority.verdict(&question).await, "token_invalid");
     // An answer that was lost is given again: that pass was before the revocation.
     assert_eq!(authority.verdict(&passed).await, "token_valid");
     assert_eq!(authority.verdict(&with_request_id(passed, 2)).await, "token_invalid");
-    authority.set_status(&camera, "active").await;
+    authority.set_status(&camera, Status::Active).await;
     assert_eq!(authority.verdict(&question).await, "token_valid");
 }
 
@@ -284,10 +285,9 @@ async fn only_an_aggregator_may_ask() {
 async fn an_error_of_ours_is_no_verdict() {
     let authority = Authority::new();
     let camera = authority.camera(1).await;
-    let damage = authority.sma.database().write(|connection| {
+    authority.sql(|connection| {
         connection.execute_batch("PRAGMA ignore_check_constraints = 1; UPDATE device_registry SET tables = x'ffff';")
     });
-    damage.await.unwrap();
     let (status, problem) = authority.post("/validate", &camera.question()).await;
     assert_eq!((status, problem["code"].as_str()), (500, Some("internal")));
     assert_eq!(problem.get("valid"), None);

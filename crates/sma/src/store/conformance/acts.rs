@@ -1,0 +1,154 @@
+//! Acts of admins: status, quota, endorsement keys, and the log of them.
+
+use birthmark_core::network::{EndorsementKeyId, EndorsementKeyState};
+use birthmark_core::time::Minute;
+
+use super::Place;
+use crate::audit::{Act, AuditState, Chain, Deed};
+use crate::devices::{Changed, Status};
+use crate::quota::QuotaOverride;
+use crate::store::{KeyChange, KeyTransition, KeysChanged, Store};
+use crate::testing::desk::{NOW, act, key_deed, new_device, serial, stored_key};
+
+async fn log(store: &dyn Store) -> Vec<String> {
+    let rows = store.audit(0, 1000).await.unwrap();
+    rows.iter().map(|row| format!("{} {} {} {}", row.actor, row.act, row.subject, row.detail)).collect()
+}
+
+pub(super) async fn status_and_quota_change_once_and_are_logged_once(place: &dyn Place) {
+    let store = place.open();
+    store.register(vec![new_device(1)], act()).await.unwrap();
+    let set = |number, status| store.set_status(serial(number), status, act());
+    assert_eq!(set(2, Status::Revoked).await.unwrap(), Changed::Unknown);
+    assert_eq!(set(1, Status::Active).await.unwrap(), Changed::Already);
+    assert_eq!(set(1, Status::Revoked).await.unwrap(), Changed::Yes);
+    assert_eq!(set(1, Status::Revoked).await.unwrap(), Changed::Already);
+    assert_eq!(store.device(serial(1)).await.unwrap().unwrap().status, Status::Revoked);
+    assert_eq!(set(1, Status::Active).await.unwrap(), Changed::Yes);
+
+    let limits = QuotaOverride { warn: None, stop: Some(u32::MAX) };
+    let quota = |number, quota| store.set_quota(serial(number), quota, act());
+    assert_eq!(quota(2, limits).await.unwrap(), Changed::Unknown);
+    assert_eq!(quota(1, QuotaOverride::default()).await.unwrap(), Changed::Already);
+    assert_eq!(quota(1, limits).await.unwrap(), Changed::Yes);
+    assert_eq!(store.device(serial(1)).await.unwrap().unwrap().quota, limits);
+    assert_eq!(quota(1, QuotaOverride { warn: Some(0), stop: None }).await.unwrap(), Changed::Yes);
+
+    assert_eq!(
+        log(&*store).await,
+        [
+            "office device.provision CAM_1 min_token_version 1",
+            "office device.revoke CAM_1 ",
+            "office device.restore CAM_1 ",
+            "office device.quota CAM_1 warn default, stop 4294967295",
+            "office device.quota CAM_1 warn 0, stop default",
+        ]
+    );
+}
+
+async fn fill(store: &dyn Store) {
+    for number in 1u32..=5 {
+        let deed = Deed { act: "list.export", subject: format!("Ä {number}"), detail: "x".repeat(number as usize) };
+        let act = Act { actor: "office".to_owned(), minute: Minute(NOW.0 + number) };
+        store.record(deed, act).await.unwrap();
+    }
+}
+
+pub(super) async fn audit_log_is_a_chain_that_nobody_can_change(place: &dyn Place) {
+    let store = place.open();
+    assert_eq!(store.check_audit().await.unwrap(), AuditState::Intact(Chain::default()));
+    fill(&*store).await;
+    let rows = store.audit(0, 1000).await.unwrap();
+    let mut paged = store.audit(0, 3).await.unwrap();
+    paged.extend(store.audit(3, 3).await.unwrap());
+    assert_eq!(rows, paged);
+    assert_eq!(store.audit(5, 3).await.unwrap(), []);
+    assert_eq!(rows.last().map(|row| (row.sequence, row.minute.0 - NOW.0)), Some((5, 5)));
+    let intact = AuditState::Intact(Chain { sequence: 5, digest: rows[4].digest });
+    assert_eq!(store.check_audit().await.unwrap(), intact);
+    for refused in [
+        "UPDATE audit SET detail = 'nothing' WHERE sequence = 2",
+        "UPDATE audit SET minute = minute",
+        "DELETE FROM audit WHERE sequence = 5",
+        "DELETE FROM audit",
+    ] {
+        let error = place.sql(refused).unwrap_err();
+        assert!(error.contains("append-only"), "{refused}: {error}");
+    }
+    assert_eq!(store.check_audit().await.unwrap(), intact);
+}
+
+pub(super) async fn change_behind_the_guards_shows(place: &dyn Place) {
+    let store = place.open();
+    fill(&*store).await;
+    place.sql(place.unguard_audit()).unwrap();
+    place.sql("UPDATE audit SET actor = 'nobody' WHERE sequence = 4").unwrap();
+    assert_eq!(store.check_audit().await.unwrap(), AuditState::Broken { sequence: 4 });
+    place.sql("DELETE FROM audit WHERE sequence = 2").unwrap();
+    assert_eq!(store.check_audit().await.unwrap(), AuditState::Broken { sequence: 2 });
+}
+
+fn id(byte: u8) -> EndorsementKeyId {
+    EndorsementKeyId::from_bytes([byte; 8])
+}
+
+fn step(key: u8, from: EndorsementKeyState, to: EndorsementKeyState, until: Option<Minute>) -> KeyTransition {
+    KeyTransition { key_id: id(key), from, to, until }
+}
+
+/// `old` makes way for `new`.
+fn rotation(old: u8, new: u8) -> KeyChange {
+    KeyChange {
+        transitions: vec![step(old, EndorsementKeyState::Current, EndorsementKeyState::Previous, Some(NOW))],
+        insert: Some(stored_key(id(new), EndorsementKeyState::Current)),
+        deed: key_deed(),
+    }
+}
+
+fn first(key: u8) -> KeyChange {
+    KeyChange { transitions: Vec::new(), ..rotation(0, key) }
+}
+
+async fn states(store: &dyn Store) -> Vec<(EndorsementKeyId, EndorsementKeyState, Option<Minute>)> {
+    store.endorsement_keys().await.unwrap().iter().map(|key| (key.key_id, key.state, key.until)).collect()
+}
+
+pub(super) async fn one_endorsement_key_is_current_and_rotations_do_not_cross(place: &dyn Place) {
+    use EndorsementKeyState::{Current, Previous, Retired, Revoked};
+    let store = place.open();
+    let change = |change| store.change_keys(change, act());
+    assert_eq!(change(first(1)).await.unwrap(), KeysChanged::Yes);
+    let stored = store.endorsement_keys().await.unwrap();
+    assert_eq!(stored, [stored_key(id(1), Current)]);
+    // Another that knew of none, or of another.
+    assert_eq!(change(first(2)).await.unwrap(), KeysChanged::Conflict);
+    assert_eq!(change(rotation(9, 2)).await.unwrap(), KeysChanged::Conflict);
+    assert_eq!(change(rotation(1, 2)).await.unwrap(), KeysChanged::Yes);
+    assert_eq!(change(rotation(1, 3)).await.unwrap(), KeysChanged::Conflict, "it is no longer current");
+    assert_eq!(change(rotation(2, 1)).await.unwrap(), KeysChanged::Conflict, "it is there already");
+    assert_eq!(states(&*store).await, [(id(1), Previous, Some(NOW)), (id(2), Current, None)]);
+
+    let retire = KeyChange { transitions: vec![step(1, Previous, Retired, None)], insert: None, deed: key_deed() };
+    assert_eq!(change(retire.clone()).await.unwrap(), KeysChanged::Yes);
+    assert_eq!(change(retire).await.unwrap(), KeysChanged::Conflict);
+    let revive = KeyChange { transitions: vec![step(1, Retired, Current, None)], insert: None, deed: key_deed() };
+    assert_eq!(change(revive).await.unwrap(), KeysChanged::Conflict, "another is current");
+    // A compromised key is replaced at once; one act, one row.
+    let mut replace = rotation(2, 3);
+    replace.transitions[0].to = Revoked;
+    assert_eq!(change(replace).await.unwrap(), KeysChanged::Yes);
+    let expected = [(id(1), Retired, None), (id(2), Revoked, Some(NOW)), (id(3), Current, None)];
+    assert_eq!(states(&*store).await, expected);
+    assert_eq!(log(&*store).await.len(), 4);
+}
+
+pub(super) async fn of_rotations_at_once_one_succeeds(place: &dyn Place) {
+    let store = place.open();
+    store.change_keys(first(1), act()).await.unwrap();
+    let rotations = (10..20).map(|new| store.change_keys(rotation(1, new), act()));
+    let answers = futures::future::join_all(rotations).await;
+    let succeeded = answers.iter().filter(|answer| *answer.as_ref().unwrap() == KeysChanged::Yes).count();
+    assert_eq!(succeeded, 1);
+    assert_eq!(states(&*store).await.len(), 2);
+    assert_eq!(log(&*store).await.len(), 2);
+}

@@ -1,0 +1,204 @@
+//! The store of one machine: SQLite in the authority's folder.
+//!
+//! For: [`SqliteStore`]: each operation is one job of the writer thread, which shares its commits
+//! (`birthmark_service::sqlite`). Not for: the statements (`devices`, `judge`, `keys`, `audit` below).
+//!
+//! Schema: `migrations/V*.sql`. One process has the file; the folder's lock sees to that.
+
+mod audit;
+mod devices;
+mod judge;
+mod keys;
+mod rows;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use birthmark_core::ids::{AuthorityId, DeviceSerial};
+use birthmark_core::time::Minute;
+use birthmark_service::random::OsRng;
+use birthmark_service::sqlite::{Database, Migration, OpenError, Options};
+use futures::future::BoxFuture;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::{
+    Answer, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
+    StoredKey,
+};
+use crate::audit::{Act, AuditRow, AuditState, Deed};
+use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
+use crate::quota::QuotaOverride;
+use crate::rules::{Prepared, Rules};
+
+/// A database file and what judges over it.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
+    database: Database,
+    rules: Arc<Rules>,
+}
+
+impl SqliteStore {
+    /// Opens the file, which is made if missing. Blocks.
+    pub(crate) fn open(path: &Path, rules: Arc<Rules>) -> Result<Self, StoreOpenError> {
+        refuse_aggregators(path)?;
+        Ok(Self { database: Database::open(path, MIGRATIONS, Options::default())?, rules })
+    }
+
+    /// A change of the database, answered when it is on disk.
+    fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection, &Rules) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        let rules = Arc::clone(&self.rules);
+        Box::pin(async move { Ok(self.database.write(move |connection| job(connection, &rules)).await?) })
+    }
+
+    /// On this thread: look-ups by key take less time than handing them to another.
+    fn look_up<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Box::pin(async move { Ok(self.database.read_blocking(query)?) })
+    }
+}
+
+impl Store for SqliteStore {
+    fn installation(&self) -> Answer<'_, Option<Installation>> {
+        self.look_up(read_installation)
+    }
+
+    fn install(&self, installation: Installation, created: Minute) -> Answer<'_, Installed> {
+        self.write(move |connection, _| install(connection, &installation, created))
+    }
+
+    fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {
+        let rules = Arc::clone(&self.rules);
+        Box::pin(async move {
+            let job = move |connection: &Connection| judge::judge(connection, &rules, &questions, now);
+            Ok(self.database.try_write(job).await?)
+        })
+    }
+
+    fn register(&self, devices: Vec<NewDevice>, act: Act) -> Answer<'_, Vec<Result<Registered, Duplicate>>> {
+        self.write(move |connection, rules| {
+            devices::register(connection, devices, &act, rules.keys.order(), &mut OsRng)
+        })
+    }
+
+    fn renew(&self, renewal: Renewal, act: Act) -> Answer<'_, Result<Registered, NotRenewed>> {
+        self.write(move |connection, rules| devices::renew(connection, &renewal, &act, rules.keys.order(), &mut OsRng))
+    }
+
+    fn set_status(&self, serial: DeviceSerial, status: Status, act: Act) -> Answer<'_, Changed> {
+        self.write(move |connection, _| devices::set_status(connection, &serial, status, &act))
+    }
+
+    fn set_quota(&self, serial: DeviceSerial, quota: QuotaOverride, act: Act) -> Answer<'_, Changed> {
+        self.write(move |connection, _| devices::set_quota(connection, &serial, quota, &act))
+    }
+
+    fn device(&self, serial: DeviceSerial) -> Answer<'_, Option<Device>> {
+        self.look_up(move |connection| devices::by_serial(connection, &serial))
+    }
+
+    fn devices(&self, page: Page) -> Answer<'_, Vec<Device>> {
+        Box::pin(async move { Ok(self.database.read(move |connection| devices::page(connection, page)).await?) })
+    }
+
+    fn endorsement_keys(&self) -> Answer<'_, Vec<StoredKey>> {
+        self.look_up(keys::all)
+    }
+
+    fn change_keys(&self, change: KeyChange, act: Act) -> Answer<'_, KeysChanged> {
+        self.write(move |connection, _| keys::change(connection, change, &act))
+    }
+
+    fn record(&self, deed: Deed, act: Act) -> Answer<'_, ()> {
+        self.write(move |connection, _| Ok(audit::append(connection, &act, [deed])?))
+    }
+
+    fn audit(&self, after: u64, limit: u32) -> Answer<'_, Vec<AuditRow>> {
+        Box::pin(async move { Ok(self.database.read(move |connection| audit::page(connection, after, limit)).await?) })
+    }
+
+    fn check_audit(&self) -> Answer<'_, AuditState> {
+        Box::pin(async move { Ok(self.database.read(audit::check).await?) })
+    }
+
+    fn counts(&self) -> Answer<'_, Counts> {
+        self.look_up(counts)
+    }
+
+    fn health(&self) -> Answer<'_, ()> {
+        Box::pin(async move { self.database.closed().map_or(Ok(()), |reason| Err(StoreError::Closed(reason))) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.database.close())
+    }
+}
+
+/// Refuses an aggregator's file before anything in it is touched.
+fn refuse_aggregators(path: &Path) -> Result<(), StoreOpenError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let has_submissions = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).and_then(|connection| {
+        let query = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'submission')";
+        connection.query_row(query, [], |row| row.get::<_, bool>(0))
+    });
+    match has_submissions {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StoreOpenError::Aggregators { database: path.display().to_string() }),
+        Err(source) => Err(OpenError::Sqlite { path: path.to_owned(), source }.into()),
+    }
+}
+
+fn read_installation(connection: &Connection) -> rusqlite::Result<Option<Installation>> {
+    connection
+        .prepare_cached("SELECT authority_id, key_check FROM authority WHERE id = 1")?
+        .query_row([], |row| {
+            let authority_id = AuthorityId::new(row.get::<_, String>(0)?)
+                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?;
+            Ok(Installation { authority_id, key_check: row.get(1)? })
+        })
+        .optional()
+}
+
+/// Over what an interrupted `init` may have left: without its key file nobody else has the database.
+fn install(connection: &Connection, installation: &Installation, created: Minute) -> Result<Installed, StoreError> {
+    let in_use = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM device_registry) OR EXISTS (SELECT 1 FROM used_token)
+                 OR EXISTS (SELECT 1 FROM endorsement_key) OR EXISTS (SELECT 1 FROM audit)",
+        )?
+        .query_row([], |row| row.get(0))?;
+    if in_use {
+        return Ok(Installed::InUse);
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO authority (id, authority_id, key_check, created_minute) VALUES (1, ?1, ?2, ?3)",
+        )?
+        .execute(params![installation.authority_id.as_str(), installation.key_check, created.0])?;
+    Ok(Installed::Yes)
+}
+
+fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
+    let query = "SELECT (SELECT coalesce(max(id), 0) FROM device_registry),
+                        (SELECT count(*) FROM device_registry WHERE status = 'revoked'),
+                        (SELECT coalesce(max(sequence), 0) FROM audit)";
+    let number = |row: &rusqlite::Row<'_>, column| row.get::<_, rows::Number>(column).map(|number| number.0);
+    connection.prepare_cached(query)?.query_row([], |row| {
+        Ok(Counts { devices: number(row, 0)?, revoked: number(row, 1)?, audit_rows: number(row, 2)? })
+    })
+}
+
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "V1__authority", sql: include_str!("../../migrations/V1__authority.sql") },
+    Migration { name: "V2__bound_tokens", sql: include_str!("../../migrations/V2__bound_tokens.sql") },
+];
+
+#[cfg(test)]
+mod tests;
