@@ -22,7 +22,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod check;
-mod pem;
+pub(crate) mod pem;
 pub(crate) mod renewal;
 
 use birthmark_core::ids::DeviceSerial;

@@ -3,10 +3,16 @@
 //! For: the options of `sma init` and `sma serve`, and the addresses that go into a camera's
 //! configuration. Not for: reading flags, environment or files (the binary), or secrets (`keys`).
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use axum::http::Uri;
 use birthmark_core::ids::{AuthorityId, NetworkId};
 
+use crate::endorsement_keys::KeySize;
 use crate::quota::Quota;
+use crate::sealed::{WrappingKey, wrapping_key::WrappingKeyError};
+use crate::signer::Signer;
 
 /// What `init` needs to know.
 #[derive(Clone)]
@@ -15,6 +21,34 @@ pub struct InitOptions {
     pub authority_id: AuthorityId,
     /// PostgreSQL's URL (`postgresql://user@host/database`); SQLite in the folder if there is none.
     pub database_url: Option<String>,
+    /// What the master key is sealed under; without it, only the file's mode protects the key.
+    pub wrapping: WrappingKeySource,
+    /// Bits of the first endorsement key.
+    pub endorsement_key: KeySize,
+    /// False is stated to the network, so that nobody takes version 1 tokens of this authority's cameras.
+    pub accept_version_1: bool,
+}
+
+/// Where the key comes from under which `master.key` is sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrappingKeySource {
+    /// A file of 32 bytes or 64 hex digits, private to this user.
+    pub file: Option<PathBuf>,
+    /// systemd's `$CREDENTIALS_DIRECTORY`, which may hold the credential `sma-key`.
+    pub credentials: Option<PathBuf>,
+}
+
+impl InitOptions {
+    /// With SQLite, a key file that only its mode protects, and an endorsement key of 2048 bits.
+    pub fn new(authority_id: AuthorityId) -> Self {
+        Self {
+            authority_id,
+            database_url: None,
+            wrapping: WrappingKeySource::default(),
+            endorsement_key: KeySize::default(),
+            accept_version_1: true,
+        }
+    }
 }
 
 /// How an authority is run.
@@ -34,6 +68,10 @@ pub struct SmaConfig {
     pub network_id: Option<NetworkId>,
     /// False refuses every version 1 token.
     pub accept_version_1: bool,
+    /// As at `init`.
+    pub wrapping: WrappingKeySource,
+    /// Signers of endorsement keys that are not in the database: a hardware module's.
+    pub signers: Vec<Arc<dyn Signer>>,
     /// Passes of one device and day, where the device has no limits of its own.
     pub quota: Quota,
 }
@@ -54,6 +92,35 @@ pub enum UrlError {
 pub(crate) struct Endpoints {
     pub(crate) aggregator: String,
     pub(crate) validation: String,
+}
+
+impl SmaConfig {
+    /// With SQLite, without a network, and both versions of tokens.
+    pub fn new(aggregator_url: String, public_url: String) -> Self {
+        Self {
+            database_url: None,
+            authority_id: None,
+            aggregator_url,
+            public_url,
+            network: None,
+            network_id: None,
+            accept_version_1: true,
+            quota: Quota::default(),
+            wrapping: WrappingKeySource::default(),
+            signers: Vec::new(),
+        }
+    }
+}
+
+impl WrappingKeySource {
+    /// The file if it is named, else the credential if there is one.
+    pub(crate) fn read(&self) -> Result<Option<WrappingKey>, WrappingKeyError> {
+        match (&self.file, &self.credentials) {
+            (Some(file), _) => WrappingKey::read(file).map(Some),
+            (None, Some(folder)) => WrappingKey::read_credential(folder),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 impl Endpoints {

@@ -33,7 +33,7 @@ use crate::signer::{self, LoadError, Signer};
 
 /// Bits of an endorsement key's modulus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum KeySize {
+pub enum KeySize {
     /// 2048: 128 bytes less in every endorsement than 3072, and about a third of its work.
     #[default]
     Rsa2048,
@@ -59,7 +59,7 @@ pub(crate) struct GenerateError;
 
 /// Why a sealed key was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum OpenKeyError {
+pub enum OpenKeyError {
     /// It does not open.
     #[error(transparent)]
     Row(#[from] RowError),
@@ -74,11 +74,11 @@ pub(crate) enum OpenKeyError {
 /// The size is none of 2048, 3072 and 4096.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an endorsement key has 2048, 3072 or 4096 bits")]
-pub(crate) struct KeySizeError;
+pub struct KeySizeError;
 
 impl KeySize {
     /// Bits of the modulus.
-    pub(crate) const fn bits(self) -> usize {
+    pub const fn bits(self) -> usize {
         match self {
             Self::Rsa2048 => 2048,
             Self::Rsa3072 => 3072,

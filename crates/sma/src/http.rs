@@ -24,6 +24,8 @@ use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
 
 use crate::authority::Sma;
+use crate::endorser::EndorseError;
+use crate::signer::pool::PoolError;
 use crate::store::StoreError;
 
 /// May have tokens validated.
@@ -74,6 +76,20 @@ fn store_problem(error: &StoreError) -> Problem {
         | StoreError::Damaged(_)
         | StoreError::Panicked => {
             tracing::error!(%error, "the database failed; the request was answered with an error");
+            Problem::internal()
+        }
+    }
+}
+
+/// As [`store_problem`]: no verdict, to be asked again.
+fn endorse_problem(error: &EndorseError) -> Problem {
+    match error {
+        EndorseError::Store(error) => store_problem(error),
+        EndorseError::Sign(PoolError::Busy | PoolError::Stopped) => Problem::busy(),
+        EndorseError::Open(_)
+        | EndorseError::Gone(_)
+        | EndorseError::Sign(PoolError::Sign(_) | PoolError::Panicked) => {
+            tracing::error!(%error, "a token passed and could not be endorsed; the request was answered with an error");
             Problem::internal()
         }
     }

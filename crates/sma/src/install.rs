@@ -12,17 +12,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use birthmark_core::network::AuthorityStatement;
 use birthmark_core::time::Clock;
 use birthmark_service::lock::FolderLock;
 use birthmark_service::random::OsRng;
 use birthmark_service::secret_file;
 
+use crate::audit::{self, Act};
 use crate::authority::SmaError;
 use crate::config::InitOptions;
+use crate::endorser::Endorser;
 use crate::keys::{Keys, MasterKey};
 use crate::quota::Quota;
 use crate::rules::{Policy, Rules};
 use crate::store::{self, Installation, Installed, Location};
+use crate::{sealed, statement};
 
 /// True if there is a master key in the folder.
 pub fn is_installed(data_dir: &Path) -> bool {
@@ -31,28 +35,32 @@ pub fn is_installed(data_dir: &Path) -> bool {
 
 /// Makes a new authority in the folder, which is created if missing. Blocks.
 ///
-/// Refused where one exists, or where half of one does.
-pub fn init(data_dir: &Path, options: InitOptions, clock: &dyn Clock) -> Result<(), SmaError> {
+/// Refused where one exists, or where half of one does. Gives what also stands in `authority.json`.
+pub fn init(data_dir: &Path, options: &InitOptions, clock: &dyn Clock) -> Result<AuthorityStatement, SmaError> {
     std::fs::create_dir_all(data_dir).map_err(|source| SmaError::Folder { path: data_dir.to_owned(), source })?;
     let _lock = FolderLock::acquire(data_dir)?;
     if is_installed(data_dir) {
         return Err(SmaError::AlreadyInstalled { path: data_dir.to_owned() });
     }
     let master = MasterKey::generate(&mut OsRng);
+    let wrapping = options.wrapping.read()?;
+    let file = wrapping.as_ref().map(|wrapping| sealed::seal_master(&master, wrapping, &mut OsRng));
+    let file = file.as_ref().map_or(master.expose().as_slice(), |sealed| sealed);
     let location = Location::of(data_dir, options.database_url.as_deref());
     // Nothing is judged here; a store does not come without rules.
     let policy = Policy { accept_version_1: false, quota: Quota::default() };
-    let store = location.open(Arc::new(Rules { keys: Arc::new(Keys::derive(&master)), policy }))?;
-    let installation = Installation { authority_id: options.authority_id, key_check: master.check() };
+    let keys = Arc::new(Keys::derive(&master));
+    let store = location.open(Arc::new(Rules { keys: Arc::clone(&keys), policy }))?;
+    let created = clock.now().minute();
+    let installation = Installation { authority_id: options.authority_id.clone(), key_check: master.check(), created };
     let key_file = store::master_key_path(data_dir);
     if location.is_shared() {
-        secret_file::create(&key_file, master.expose())?;
+        secret_file::create(&key_file, file)?;
     }
-    let installed = store::block_on(store.install(installation, clock.now().minute()));
-    store::block_on(store.close());
+    let installed = store::block_on(store.install(installation));
     match (installed?, location.is_shared()) {
         (Installed::Yes, true) => {}
-        (Installed::Yes, false) => secret_file::create(&key_file, master.expose())?,
+        (Installed::Yes, false) => secret_file::create(&key_file, file)?,
         (Installed::InUse, false) => return Err(SmaError::NoMasterKey { path: data_dir.to_owned() }),
         (Installed::InUse, true) => {
             // Ours, a moment old, and of no use.
@@ -61,8 +69,24 @@ pub fn init(data_dir: &Path, options: InitOptions, clock: &dyn Clock) -> Result<
             return Err(SmaError::DatabaseInUse { path: data_dir.to_owned() });
         }
     }
-    tracing::info!(folder = %data_dir.display(), "authority created");
-    Ok(())
+    // What is left is made good by the next start, if this is interrupted.
+    let endorser = Endorser::new(Arc::clone(&store), Arc::clone(&keys), Vec::new());
+    let act = Act { actor: audit::LOCAL.to_owned(), minute: created };
+    let stated = store::block_on(async {
+        endorser.ensure_current(options.endorsement_key, act).await?;
+        statement::write(
+            data_dir,
+            &options.authority_id,
+            &keys,
+            &endorser.list().await?,
+            options.accept_version_1,
+            created,
+        )
+    });
+    store::block_on(store.close());
+    let stated = stated?;
+    tracing::info!(folder = %data_dir.display(), sealed = wrapping.is_some(), "authority created");
+    Ok(stated)
 }
 
 #[cfg(test)]
@@ -77,9 +101,9 @@ mod tests {
     use crate::authority::Sma;
     use crate::testing;
 
-    fn init_as(folder: &Path, name: &str) -> Result<(), SmaError> {
-        let options = InitOptions { authority_id: AuthorityId::new(name).unwrap(), database_url: None };
-        init(folder, options, &ManualClock::at(UnixSeconds(60)))
+    fn init_as(folder: &Path, name: &str) -> Result<AuthorityStatement, SmaError> {
+        let options = InitOptions::new(AuthorityId::new(name).unwrap());
+        init(folder, &options, &ManualClock::at(UnixSeconds(60)))
     }
 
     fn open(folder: &Path) -> Result<Sma, SmaError> {

@@ -10,34 +10,34 @@
 //! Formats: `docs/PROTOCOL.md` sections 3, 4 and 5.
 //!
 //! ```text
-//! DIR/master.key   32 random bytes, mode 0600: every other secret is derived from it
-//! DIR/sma.db       cameras (fingerprints as keyed digests only), the tokens that have passed, endorsement keys
-//!                  and the audit log; or the same in a PostgreSQL that several authorities share
-//! DIR/.lock        held while an authority is open
+//! DIR/master.key      32 random bytes, or these sealed under a key from elsewhere; mode 0600. Every other
+//!                     secret is derived from it, or lies in the database encrypted under what is
+//! DIR/authority.json  the public halves, for the network file
+//! DIR/sma.db          cameras (fingerprints as keyed digests only), the tokens that have passed, endorsement
+//!                     keys and the audit log; or the same in a PostgreSQL that several authorities share
+//! DIR/.lock           held while an authority is open
 //! ```
 
 mod audit;
 mod authority;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "renewal is wired with its endpoint"))]
 mod certificate;
 mod config;
 mod counters;
 mod devices;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod endorsement_keys;
+mod endorser;
 mod http;
 mod install;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod keys;
 mod provision;
 mod question;
 mod quota;
 mod replay;
 mod rules;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod sealed;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired with the endorsement step"))]
 mod signer;
+mod statement;
 #[cfg_attr(not(test), expect(dead_code, reason = "admin acts are wired with their endpoints"))]
 mod store;
 mod tables;
@@ -46,8 +46,17 @@ mod testing;
 mod validation;
 
 pub use authority::{Sma, SmaError};
-pub use config::{InitOptions, SmaConfig, UrlError};
+pub use certificate::authority::IssueError;
+pub use certificate::check::CheckError;
+pub use certificate::pem::PemError;
+pub use config::{InitOptions, SmaConfig, UrlError, WrappingKeySource};
+pub use endorsement_keys::{KeySize, KeySizeError, OpenKeyError};
+pub use endorser::{EndorseError, KeyError};
 pub use install::{init, is_installed};
 pub use provision::ProvisionError;
 pub use quota::Quota;
+pub use sealed::wrapping_key::WrappingKeyError;
+pub use sealed::{MasterFileError, RowError};
+pub use signer::pool::PoolError;
+pub use signer::{LoadError, SignError, Signer};
 pub use store::{PostgresError, StoreError, StoreOpenError};

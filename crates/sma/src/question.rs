@@ -47,6 +47,8 @@ pub(crate) enum FormError {
     RequestId(HexError),
     #[error("enc, key_id and blinded_message belong to a version 2 token, all three of them")]
     Version,
+    #[error("blinded_message is not below the modulus of the key that key_id names, or not as long")]
+    Residue,
     #[error("manufacturer_authority_id names another authority than this one")]
     Authority,
 }
@@ -84,7 +86,7 @@ impl FormError {
     /// The stable code: in a problem, or as the message of one result of a batch.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Token(_) | Self::Binding | Self::RequestId(_) | Self::Version => "malformed_token",
+            Self::Token(_) | Self::Binding | Self::RequestId(_) | Self::Version | Self::Residue => "malformed_token",
             Self::Authority => "wrong_authority",
         }
     }

@@ -30,7 +30,7 @@ pub(crate) use wrapping_key::WrappingKey;
 
 /// Why the content of `master.key` gives no master key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum MasterFileError {
+pub enum MasterFileError {
     /// It is sealed, and nobody gave a wrapping key.
     #[error(
         "the master key is sealed and no wrapping key was given (--key-file, SMA_KEY_FILE, or the systemd credential sma-key)"
@@ -56,7 +56,7 @@ pub(crate) enum MasterForm {
 /// A row that does not open: altered, put in another row's place, or sealed under another master key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a sealed row of the database does not open: it is damaged or belongs to another master key")]
-pub(crate) struct RowError;
+pub struct RowError;
 
 /// Seals secrets that lie in the database. Derived from the master key.
 #[derive(Zeroize, ZeroizeOnDrop)]

@@ -31,7 +31,7 @@ use openssl::OpenSslSigner as Backend;
 use software::SoftwareSigner as Backend;
 
 /// Holds one private key and signs with it. May block for milliseconds: call it through [`pool::SigningPool`].
-pub(crate) trait Signer: Send + Sync + fmt::Debug {
+pub trait Signer: Send + Sync + fmt::Debug {
     /// The key's public half.
     fn public_key(&self) -> &PublicKey;
 
@@ -61,7 +61,7 @@ pub(crate) trait Signer: Send + Sync + fmt::Debug {
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SignError {
+pub enum SignError {
     /// The caller's fault.
     #[error("the blinded message has {got} bytes and the key signs {expected}")]
     Length {
@@ -83,7 +83,7 @@ pub(crate) enum SignError {
 
 impl SignError {
     /// True if asking again with the same message is pointless.
-    pub(crate) const fn is_callers_fault(&self) -> bool {
+    pub const fn is_callers_fault(&self) -> bool {
         match self {
             Self::Length { .. } | Self::NotBelowModulus => true,
             Self::Device(_) | Self::Fault => false,
@@ -94,7 +94,7 @@ impl SignError {
 /// Bytes that are no private key for endorsing: not PKCS#8, or not RSA of 2048 to 4096 bits with e = 65537.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a private endorsement key (PKCS#8, RSA of 2048 to 4096 bits, e = 65537)")]
-pub(crate) struct LoadError;
+pub struct LoadError;
 
 /// Takes a private key into this process's memory, for the backend that this program was built with.
 pub(crate) fn load(pkcs8: &[u8]) -> Result<Arc<dyn Signer>, LoadError> {

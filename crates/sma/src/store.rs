@@ -41,7 +41,7 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     fn installation(&self) -> Answer<'_, Option<Installation>>;
 
     /// Writes whose it is, unless something would be lost by that.
-    fn install(&self, installation: Installation, created: Minute) -> Answer<'_, Installed>;
+    fn install(&self, installation: Installation) -> Answer<'_, Installed>;
 
     /// Judges questions in their order, in one transaction.
     fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged>;
@@ -96,6 +96,7 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
 pub(crate) struct Installation {
     pub(crate) authority_id: AuthorityId,
     pub(crate) key_check: [u8; 16],
+    pub(crate) created: Minute,
 }
 
 /// What became of an installation.

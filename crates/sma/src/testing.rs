@@ -26,21 +26,13 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::devices::{Changed, Status};
-use crate::{InitOptions, Quota, Sma, SmaConfig, init, store};
+use crate::{InitOptions, Sma, SmaConfig, init, store};
 
 pub(crate) const AUTHORITY: &str = "SIMULATED_MFG_001";
 
 pub(crate) fn config() -> SmaConfig {
-    SmaConfig {
-        database_url: None,
-        authority_id: None,
-        aggregator_url: "http://127.0.0.1:8545".to_owned(),
-        public_url: "http://127.0.0.1:8001/".to_owned(),
-        network: None,
-        network_id: Some(network()),
-        accept_version_1: true,
-        quota: Quota::default(),
-    }
+    let urls = ("http://127.0.0.1:8545".to_owned(), "http://127.0.0.1:8001/".to_owned());
+    SmaConfig { network_id: Some(network()), ..SmaConfig::new(urls.0, urls.1) }
 }
 
 pub(crate) fn network() -> NetworkId {
@@ -106,7 +98,7 @@ impl Authority {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority_id = AuthorityId::new(AUTHORITY).unwrap();
-        init(folder.path(), InitOptions { authority_id, database_url: None }, &*clock()).unwrap();
+        init(folder.path(), &InitOptions::new(authority_id), &*clock()).unwrap();
         let sma = Sma::open(folder.path(), config, clock()).unwrap();
         let router = sma.router(authenticator(folder.path()));
         Self { folder, sma, router, tokens }

@@ -12,14 +12,14 @@ use birthmark_camera::device::{Credentials, Sealer};
 use birthmark_core::ImageHash;
 use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, SubmitterName};
-use birthmark_core::network::{AuthorityStatement, Network};
+use birthmark_core::network::Network;
 use birthmark_core::token::NucHash;
 use birthmark_node::{Node, NodeConfig};
 use birthmark_service::auth::Authenticator;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use birthmark_service::server::Bound;
-use birthmark_sma::{InitOptions, Quota, Sma, SmaConfig};
+use birthmark_sma::{InitOptions, Sma, SmaConfig};
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -41,12 +41,10 @@ impl Installation {
     pub(super) fn new(bench: &Bench) -> anyhow::Result<Self> {
         let folder = bench.folder()?;
         let authority = AuthorityId::new("SIMULATED_MFG_001")?;
-        network::create(
-            folder.path(),
-            "bench.birthmark.invalid/log",
-            AuthorityStatement::named(authority.clone()),
-            &SubmitterName::new(network::AGGREGATOR)?,
-        )?;
+        let statement =
+            birthmark_sma::init(&folder.path().join("sma"), &InitOptions::new(authority.clone()), &SystemClock)?;
+        let aggregator = SubmitterName::new(network::AGGREGATOR)?;
+        network::create(folder.path(), "bench.birthmark.invalid/log", statement, &aggregator)?;
         let (network, network_file) = read_network(&folder.path().join("network.json"))?;
         Ok(Self { folder, network, authority, network_file })
     }
@@ -75,20 +73,10 @@ impl Installation {
     /// Opens the authority, without serving it yet.
     pub(super) fn authority(&self, own: SocketAddr, aggregator: SocketAddr) -> anyhow::Result<Sma> {
         let folder = self.folder.path().join("sma");
-        birthmark_sma::init(
-            &folder,
-            InitOptions { authority_id: self.authority.clone(), database_url: None },
-            &SystemClock,
-        )?;
         let config = SmaConfig {
-            authority_id: Some(self.authority.clone()),
-            aggregator_url: url(aggregator),
-            public_url: url(own),
-            database_url: None,
-            network: None,
-            network_id: None,
-            accept_version_1: true,
-            quota: Quota::default(),
+            network: Some(serde_json::from_slice(&self.network_file)?),
+            network_id: Some(self.network.network_id()),
+            ..SmaConfig::new(url(aggregator), url(own))
         };
         Ok(Sma::open(&folder, config, Arc::new(SystemClock))?)
     }

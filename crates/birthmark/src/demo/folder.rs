@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use birthmark_core::ids::{AuthorityId, SubmitterName};
-use birthmark_core::network::AuthorityStatement;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::lock::FolderLock;
 use birthmark_service::random::OsRng;
@@ -98,10 +97,9 @@ fn create(path: &Path) -> anyhow::Result<DemoFile> {
         origin: format!("demo.birthmark.invalid/{suffix}"),
         authority_id: AuthorityId::new("SIMULATED_MFG_001")?,
     };
-    let authority = AuthorityStatement::named(demo.authority_id.clone());
-    network::create(path, &demo.origin, authority, &SubmitterName::new(network::AGGREGATOR)?)?;
-    let options = birthmark_sma::InitOptions { authority_id: demo.authority_id.clone(), database_url: None };
-    birthmark_sma::init(&path.join("sma"), options, &SystemClock)?;
+    let options = birthmark_sma::InitOptions::new(demo.authority_id.clone());
+    let statement = birthmark_sma::init(&path.join("sma"), &options, &SystemClock)?;
+    network::create(path, &demo.origin, statement, &SubmitterName::new(network::AGGREGATOR)?)?;
     let camera = path.join("camera");
     std::fs::create_dir_all(&camera).with_context(|| format!("cannot create {}", camera.display()))?;
     secret_file::replace(&path.join(DEMO_FILE), &serde_json::to_vec_pretty(&demo)?, FileMode::Public)?;

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial};
 use birthmark_service::clock::SystemClock;
-use birthmark_sma::{InitOptions, Sma, SmaConfig};
+use birthmark_sma::{InitOptions, KeySize, Quota, Sma, SmaConfig, WrappingKeySource};
 use clap::{Args, Subcommand};
 
+use super::read_network;
 use crate::serve::{CallerArgs, ServeArgs, block_on};
 use crate::terminal;
 
@@ -33,6 +34,34 @@ pub(crate) struct InitArgs {
     /// The authority's name in the network file.
     #[arg(long, default_value = "SIMULATED_MFG_001", value_name = "NAME")]
     authority_id: AuthorityId,
+    /// Bits of the endorsement key: 2048, 3072 or 4096.
+    #[arg(long, default_value = "2048", value_name = "BITS", value_parser = key_size)]
+    endorsement_key: KeySize,
+    #[command(flatten)]
+    kept: Kept,
+    #[command(flatten)]
+    demands: Demands,
+}
+
+/// Where the authority keeps what it knows.
+#[derive(Debug, Args)]
+struct Kept {
+    /// PostgreSQL, for several servers of one authority: `postgresql://user@host/database`. Without it,
+    /// SQLite in the data folder.
+    #[arg(long, env = "SMA_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// File with the key under which `master.key` is sealed: 32 bytes, or 64 hex digits. Without it, systemd's
+    /// credential `sma-key` if there is one.
+    #[arg(long, env = "SMA_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// What the authority demands of its cameras.
+#[derive(Debug, Args)]
+struct Demands {
+    /// Refuse tokens of version 1, which are bound to no photo.
+    #[arg(long)]
+    refuse_version_1: bool,
 }
 
 /// What cameras are told, besides their keys.
@@ -51,9 +80,16 @@ struct Told {
     /// The network file, to be handed to cameras.
     #[arg(long, value_name = "FILE")]
     network: Option<PathBuf>,
-    /// Refuse tokens of version 1, which are bound to no photo.
-    #[arg(long)]
-    refuse_version_1: bool,
+    /// Passes of one camera and day at which the log warns, where it has no limit of its own.
+    #[arg(long, default_value_t = Quota::default().warn, value_name = "N")]
+    quota_warn: u32,
+    /// Most passes of one camera and day, where it has no limit of its own.
+    #[arg(long, default_value_t = Quota::default().stop, value_name = "N")]
+    quota_stop: u32,
+    #[command(flatten)]
+    kept: Kept,
+    #[command(flatten)]
+    demands: Demands,
 }
 
 /// Flags of `sma serve`.
@@ -91,42 +127,69 @@ pub(crate) struct ProvisionArgs {
 
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Init(args) => {
-            let options = InitOptions { authority_id: args.authority_id, database_url: None };
-            birthmark_sma::init(&args.data, options, &SystemClock)?;
-            terminal::note(format_args!(
-                "authority created in {}; keep master.key safe: every camera's keys come from it",
-                args.data.display()
-            ));
-            Ok(())
-        }
+        Command::Init(args) => init(args),
         Command::Serve(args) => block_on(serve(*args)),
         Command::Provision(args) => block_on(provision(*args)),
     }
 }
 
+fn init(args: InitArgs) -> anyhow::Result<()> {
+    let options = InitOptions {
+        database_url: args.kept.database_url.clone(),
+        wrapping: args.kept.wrapping(),
+        endorsement_key: args.endorsement_key,
+        accept_version_1: !args.demands.refuse_version_1,
+        ..InitOptions::new(args.authority_id)
+    };
+    let sealed = options.wrapping.file.is_some();
+    birthmark_sma::init(&args.data, &options, &SystemClock)?;
+    let folder = args.data.display();
+    terminal::note(format_args!(
+        "authority created in {folder}; keep master.key safe: every camera's keys come from it"
+    ));
+    if !sealed {
+        terminal::note("master.key is protected by its mode alone; --key-file seals it under a key from elsewhere");
+    }
+    terminal::note(format_args!("its public keys for the network file: {folder}/authority.json"));
+    Ok(())
+}
+
+impl Kept {
+    fn wrapping(&self) -> WrappingKeySource {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        WrappingKeySource { file: self.key_file.clone(), credentials }
+    }
+}
+
 impl Told {
-    fn open(self, own_url: String) -> anyhow::Result<Sma> {
-        let network = self.network.map(std::fs::read).transpose().context("cannot read the network file")?;
-        let network = network.map(|bytes| serde_json::from_slice(&bytes)).transpose().context("network file")?;
-        let config = SmaConfig {
-            authority_id: None,
-            aggregator_url: self.aggregator_url,
-            public_url: self.public_url.unwrap_or(own_url),
-            network,
-            database_url: None,
-            network_id: None,
-            accept_version_1: !self.refuse_version_1,
-            quota: birthmark_sma::Quota::default(),
+    async fn open(self, own_url: String) -> anyhow::Result<Sma> {
+        let mut config = SmaConfig {
+            database_url: self.kept.database_url.clone(),
+            accept_version_1: !self.demands.refuse_version_1,
+            quota: Quota { warn: self.quota_warn, stop: self.quota_stop },
+            wrapping: self.kept.wrapping(),
+            ..SmaConfig::new(self.aggregator_url, self.public_url.unwrap_or(own_url))
         };
-        Ok(Sma::open(&self.data, config, Arc::new(SystemClock))?)
+        let mut network = None;
+        if let Some(file) = &self.network {
+            let (checked, bytes) = read_network(file)?;
+            config.network = Some(serde_json::from_slice(&bytes).context("network file")?);
+            config.network_id = Some(checked.network_id());
+            network = Some(checked);
+        }
+        let data = self.data;
+        let sma = tokio::task::spawn_blocking(move || Sma::open(&data, config, Arc::new(SystemClock))).await??;
+        if let Some(network) = network {
+            sma.check_network(&network).await?;
+        }
+        Ok(sma)
     }
 }
 
 async fn serve(args: SmaServeArgs) -> anyhow::Result<()> {
     let listening = args.serve.bind(DEFAULT_PORT).await?;
     let authenticator = args.callers.authenticator(&listening)?;
-    let sma = args.told.open(listening.url())?;
+    let sma = args.told.open(listening.url()).await?;
     let router = sma.router(authenticator);
     let served = listening.serve("sma", router).await;
     sma.close().await;
@@ -141,7 +204,7 @@ async fn provision(args: ProvisionArgs) -> anyhow::Result<()> {
         min_token_version: args.min_token_version,
     };
     let folder = args.told.data.clone();
-    let sma = args.told.open(format!("http://localhost:{DEFAULT_PORT}")).with_context(|| {
+    let sma = args.told.open(format!("http://localhost:{DEFAULT_PORT}")).await.with_context(|| {
         format!("cannot work on {} (a running authority takes POST /api/v1/devices/provision)", folder.display())
     })?;
     let provisioned = sma.provision(request).await;
@@ -155,3 +218,8 @@ async fn provision(args: ProvisionArgs) -> anyhow::Result<()> {
 }
 
 const DEFAULT_PORT: u16 = 8001;
+
+fn key_size(text: &str) -> Result<KeySize, String> {
+    let bits: u32 = text.parse().map_err(|_| "not a number of bits".to_owned())?;
+    KeySize::try_from(bits).map_err(|error| error.to_string())
+}

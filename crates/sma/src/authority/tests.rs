@@ -1,4 +1,7 @@
+use birthmark_core::api::provision::ProvisionRequest;
+
 use super::*;
+use crate::ProvisionError;
 use crate::testing::{self, Authority};
 
 fn open_err(folder: &Path) -> SmaError {
@@ -50,7 +53,7 @@ async fn missing_or_foreign_parts_are_refused_and_nothing_is_put_in_their_place(
     assert!(matches!(open_err(authority.folder.path()), SmaError::ForeignMasterKey { .. }));
     for wrong in [&own[..31], &[own.as_slice(), b"\n"].concat(), &[0; 100]] {
         std::fs::write(&key, wrong).unwrap();
-        assert!(matches!(open_err(authority.folder.path()), SmaError::MasterKeyLength { .. }), "{}", wrong.len());
+        assert!(matches!(open_err(authority.folder.path()), SmaError::MasterFile { .. }), "{}", wrong.len());
     }
     std::fs::write(&key, &own).unwrap();
     std::fs::remove_file(&database).unwrap();

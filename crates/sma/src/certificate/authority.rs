@@ -56,7 +56,7 @@ pub(crate) struct IssuedCertificate {
 
 /// Why no certificate was made.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum IssueError {
+pub enum IssueError {
     /// 20 years have passed.
     #[error("the authority's CA has expired, and must be installed anew to issue certificates")]
     CaExpired,

@@ -47,7 +47,7 @@ pub(crate) struct DeviceIdentity {
 
 /// Why a certificate is not taken. Carries no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CheckError {
+pub enum CheckError {
     /// Not PEM.
     #[error("not PEM of a certificate: {0}")]
     Pem(#[from] PemError),

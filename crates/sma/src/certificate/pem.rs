@@ -16,7 +16,7 @@ const MAX_BLOCKS: usize = 2;
 
 /// Why a text is no PEM of certificates. Carries no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PemError {
+pub enum PemError {
     /// More than any chain of ours can have.
     #[error("longer than {MAX_PEM} characters")]
     TooLong,

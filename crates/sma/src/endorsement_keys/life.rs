@@ -110,16 +110,6 @@ impl KeyList {
         self.0.iter().find(|record| record.state == EndorsementKeyState::Current)
     }
 
-    /// The key with this id, if it signs at this time: the current one, or a previous one in its 90 days.
-    pub(crate) fn signing(&self, id: EndorsementKeyId, now: Minute) -> Option<&KeyRecord> {
-        self.all_signing(now).find(|record| record.key_id == id)
-    }
-
-    /// All keys that sign at this time.
-    pub(crate) fn all_signing(&self, now: Minute) -> impl Iterator<Item = &KeyRecord> {
-        self.0.iter().filter(move |record| record.signs_at(now))
-    }
-
     /// Makes a key current that was never listed. The one that was current signs for 90 more days.
     pub(crate) fn rotate(&self, spki: &[u8], now: Minute) -> Result<Self, ChangeError> {
         let key_id = PublicKey::from_spki(spki)?.id();
@@ -188,7 +178,7 @@ impl KeyRecord {
 }
 
 /// How long a replaced key still signs: 90 days.
-const PREVIOUS_MINUTES: u32 = 90 * 24 * 60;
+pub(crate) const PREVIOUS_MINUTES: u32 = 90 * 24 * 60;
 
 #[cfg(test)]
 pub(crate) mod tests;

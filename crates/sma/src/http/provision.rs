@@ -51,6 +51,10 @@ fn problem(error: &ProvisionError) -> Problem {
         ProvisionError::DuplicateNucHash => {
             Problem::new(StatusCode::CONFLICT, "duplicate_nuc_hash", "a camera of another serial has this sensor")
         }
+        ProvisionError::Certificate(error) => {
+            tracing::error!(%error, "a camera was registered and got no certificate");
+            Problem::internal()
+        }
         ProvisionError::Store(error) => store_problem(error),
     }
 }

@@ -17,10 +17,9 @@ use birthmark_service::auth::Caller;
 use birthmark_service::extract::StrictJson;
 use birthmark_service::problem::Problem;
 
-use super::validate::answer;
-use super::{AGGREGATOR, store_problem};
+use super::validate::question;
+use super::{AGGREGATOR, endorse_problem};
 use crate::authority::Sma;
-use crate::question::Question;
 
 /// 256 requests of 2 KiB.
 const MAX_BODY: usize = MAX_QUESTIONS * 2 * 1024;
@@ -41,7 +40,7 @@ pub(super) async fn handle(
     let mut questions = Vec::with_capacity(batch.requests.len());
     let mut malformed = Vec::with_capacity(batch.requests.len());
     for request in &batch.requests {
-        match Question::parse(request, sma.authority_id()) {
+        match question(&sma, request) {
             Ok(question) => {
                 questions.push(question);
                 malformed.push(None);
@@ -49,16 +48,16 @@ pub(super) async fn handle(
             Err(error) => malformed.push(Some(error.code())),
         }
     }
-    let verdicts = sma.judge(caller.name(), &questions).await.map_err(|error| store_problem(&error))?;
-    let mut verdicts = verdicts.into_iter();
+    let answers = sma.answer(caller.name(), &questions).await.map_err(|error| endorse_problem(&error))?;
+    let mut answers = answers.into_iter();
     let results = malformed
         .into_iter()
         .map(|code| match code {
             Some(code) => Some(ValidateAnswer { valid: false, message: code.to_owned(), endorsement: None }),
-            None => verdicts.next().map(answer),
+            None => answers.next(),
         })
         .collect::<Option<_>>()
-        // One verdict for each question; a missing one must not shift the others.
+        // One answer for each question; a missing one must not shift the others.
         .ok_or_else(Problem::internal)?;
     Ok(Json(BatchAnswer { results }))
 }

@@ -19,7 +19,7 @@ pub(crate) struct WrappingKey([u8; 32]);
 
 /// Why no wrapping key could be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum WrappingKeyError {
+pub enum WrappingKeyError {
     /// The file cannot be read, or others can read it.
     #[error("wrapping key: {0}")]
     File(#[from] SecretFileError),

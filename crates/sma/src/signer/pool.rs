@@ -25,7 +25,7 @@ pub(crate) struct SigningPool {
 
 /// Why the pool gave no signature.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PoolError {
+pub enum PoolError {
     /// Too many wait; to be tried again later.
     #[error("too many signatures are waited for")]
     Busy,

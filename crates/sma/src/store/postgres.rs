@@ -151,8 +151,8 @@ impl Store for PostgresStore {
         self.read(|client| Box::pin(rows::installation(client)))
     }
 
-    fn install(&self, installation: Installation, created: Minute) -> Answer<'_, Installed> {
-        self.act(move |transaction, _| Box::pin(rows::install(transaction, installation, created)))
+    fn install(&self, installation: Installation) -> Answer<'_, Installed> {
+        self.act(move |transaction, _| Box::pin(rows::install(transaction, installation)))
     }
 
     fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {

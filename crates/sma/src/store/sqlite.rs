@@ -68,8 +68,8 @@ impl Store for SqliteStore {
         self.look_up(read_installation)
     }
 
-    fn install(&self, installation: Installation, created: Minute) -> Answer<'_, Installed> {
-        self.write(move |connection, _| install(connection, &installation, created))
+    fn install(&self, installation: Installation) -> Answer<'_, Installed> {
+        self.write(move |connection, _| install(connection, &installation))
     }
 
     fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {
@@ -157,17 +157,17 @@ fn refuse_aggregators(path: &Path) -> Result<(), StoreOpenError> {
 
 fn read_installation(connection: &Connection) -> rusqlite::Result<Option<Installation>> {
     connection
-        .prepare_cached("SELECT authority_id, key_check FROM authority WHERE id = 1")?
+        .prepare_cached("SELECT authority_id, key_check, created_minute FROM authority WHERE id = 1")?
         .query_row([], |row| {
             let authority_id = AuthorityId::new(row.get::<_, String>(0)?)
                 .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))?;
-            Ok(Installation { authority_id, key_check: row.get(1)? })
+            Ok(Installation { authority_id, key_check: row.get(1)?, created: Minute(row.get(2)?) })
         })
         .optional()
 }
 
 /// Over what an interrupted `init` may have left: without its key file nobody else has the database.
-fn install(connection: &Connection, installation: &Installation, created: Minute) -> Result<Installed, StoreError> {
+fn install(connection: &Connection, installation: &Installation) -> Result<Installed, StoreError> {
     let in_use = connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM device_registry) OR EXISTS (SELECT 1 FROM used_token)
@@ -181,7 +181,7 @@ fn install(connection: &Connection, installation: &Installation, created: Minute
         .prepare_cached(
             "INSERT OR REPLACE INTO authority (id, authority_id, key_check, created_minute) VALUES (1, ?1, ?2, ?3)",
         )?
-        .execute(params![installation.authority_id.as_str(), installation.key_check, created.0])?;
+        .execute(params![installation.authority_id.as_str(), installation.key_check, installation.created.0])?;
     Ok(Installed::Yes)
 }
 

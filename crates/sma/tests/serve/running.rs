@@ -15,7 +15,7 @@ use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use birthmark_service::server::{Limits, Server};
-use birthmark_sma::{InitOptions, Quota, Sma, SmaConfig, init};
+use birthmark_sma::{InitOptions, Sma, SmaConfig, init};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,17 +48,8 @@ impl Running {
 
         let data = folder.path().join("sma");
         let authority_id = AuthorityId::new(AUTHORITY).unwrap();
-        init(&data, InitOptions { authority_id: authority_id.clone(), database_url: None }, &SystemClock).unwrap();
-        let config = SmaConfig {
-            database_url: None,
-            authority_id: Some(authority_id),
-            aggregator_url: "http://127.0.0.1:8545".to_owned(),
-            public_url: format!("http://{address}"),
-            network: None,
-            network_id: None,
-            accept_version_1: true,
-            quota: Quota::default(),
-        };
+        init(&data, &InitOptions::new(authority_id), &SystemClock).unwrap();
+        let config = SmaConfig::new("http://127.0.0.1:8545".to_owned(), format!("http://{address}"));
         let sma = Sma::open(&data, config, Arc::new(SystemClock)).unwrap();
         let router = sma.router(Authenticator::tokens(&credentials).unwrap());
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());

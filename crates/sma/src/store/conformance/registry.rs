@@ -23,12 +23,13 @@ pub(super) async fn installation_is_written_and_never_over_one_in_use(place: &dy
     let installation = |name: &str| Installation {
         authority_id: AuthorityId::new(name).unwrap(),
         key_check: [name.as_bytes()[0]; 16],
+        created: NOW,
     };
     assert_eq!(store.installation().await.unwrap(), None);
-    assert_eq!(store.install(installation("FIRST"), NOW).await.unwrap(), Installed::Yes);
+    assert_eq!(store.install(installation("FIRST")).await.unwrap(), Installed::Yes);
     assert_eq!(store.installation().await.unwrap(), Some(installation("FIRST")));
     store.register(vec![new_device(1)], act()).await.unwrap();
-    assert_eq!(store.install(installation("SECOND"), NOW).await.unwrap(), Installed::InUse);
+    assert_eq!(store.install(installation("SECOND")).await.unwrap(), Installed::InUse);
     assert_eq!(store.installation().await.unwrap(), Some(installation("FIRST")));
 }
 

@@ -82,11 +82,12 @@ pub(super) fn signed(number: u64) -> i64 {
 }
 
 pub(super) async fn installation(client: &impl GenericClient) -> Result<Option<Installation>, StoreError> {
-    let row = client.query_opt("SELECT authority_id, key_check FROM authority WHERE id = 1", &[]).await?;
+    let row =
+        client.query_opt("SELECT authority_id, key_check, created_minute FROM authority WHERE id = 1", &[]).await?;
     row.map(|row| {
         let authority_id = AuthorityId::new(row.try_get::<_, String>(0)?);
         let authority_id = authority_id.map_err(|_| StoreError::Damaged("the authority's name"))?;
-        Ok(Installation { authority_id, key_check: bytes(&row, 1)? })
+        Ok(Installation { authority_id, key_check: bytes(&row, 1)?, created: Minute(unsigned(&row, 2)?) })
     })
     .transpose()
 }
@@ -95,11 +96,10 @@ pub(super) async fn installation(client: &impl GenericClient) -> Result<Option<I
 pub(super) async fn install(
     transaction: &Transaction<'_>,
     installation: Installation,
-    created: Minute,
 ) -> Result<Installed, StoreError> {
     let insert = "INSERT INTO authority (id, authority_id, key_check, created_minute) VALUES (1, $1, $2, $3)
                   ON CONFLICT (id) DO NOTHING";
-    let Installation { authority_id, key_check } = installation;
+    let Installation { authority_id, key_check, created } = installation;
     let created = i64::from(created.0);
     let inserted = transaction.execute(insert, &[&authority_id.as_str(), &key_check.as_slice(), &created]).await?;
     Ok(if inserted == 1 { Installed::Yes } else { Installed::InUse })

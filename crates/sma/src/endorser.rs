@@ -1,0 +1,230 @@
+//! The authority's endorsement keys at work: which there are, and signing with them.
+//!
+//! For: [`Endorser`], which signs what a passed version 2 token came with, and carries out an
+//! administrator's changes of keys.
+//! Not for: whether a token passes (`rules`, which look into the same table within the same
+//! transaction), the private operation (`signer`), or the life of a key (`endorsement_keys::life`).
+//!
+//! Keys lie in the database, so several authorities share them; each loads what it is asked for. A key in
+//! a hardware module has its row there too, and its signer is given at the start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use birthmark_core::network::{EndorsementKeyId, EndorsementKeyState};
+use birthmark_core::time::Minute;
+use birthmark_core::token::Blinding;
+use birthmark_service::random::OsRng;
+use parking_lot::RwLock;
+
+use crate::audit::{Act, Deed};
+use crate::endorsement_keys::life::{ChangeError, KeyList, KeyListError, KeyRecord, PREVIOUS_MINUTES};
+use crate::endorsement_keys::{self, GenerateError, KeySize, NewKey, OpenKeyError};
+use crate::keys::Keys;
+use crate::signer::pool::{PoolError, SigningPool};
+use crate::signer::{SignError, Signer};
+use crate::store::{KeyChange, KeyTransition, KeysChanged, Store, StoreError, StoredKey};
+
+/// Signs, and looks after the keys.
+pub(crate) struct Endorser {
+    store: Arc<dyn Store>,
+    keys: Arc<Keys>,
+    /// Of keys that live elsewhere.
+    given: Vec<Arc<dyn Signer>>,
+    loaded: RwLock<HashMap<EndorsementKeyId, Arc<dyn Signer>>>,
+    pool: SigningPool,
+}
+
+/// Why nothing was endorsed. None of these is a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum EndorseError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key's row does not open.
+    #[error(transparent)]
+    Open(#[from] OpenKeyError),
+    /// There was a key when the token was judged, and there is none now.
+    #[error("endorsement key {0} is not in the database any more")]
+    Gone(EndorsementKeyId),
+    /// The signer, or too many waiting for it.
+    #[error(transparent)]
+    Sign(#[from] PoolError),
+}
+
+/// Why endorsement keys did not change.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in the database cannot have been written by an authority.
+    #[error("the database's endorsement keys contradict each other: {0}")]
+    Damaged(String),
+    /// Not allowed.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no key with this id.
+    #[error("there is no endorsement key with this id")]
+    Unknown,
+    /// Another authority of the same database changed keys meanwhile.
+    #[error("the endorsement keys were changed by somebody else at the same moment; look again")]
+    Conflict,
+    /// No key could be made.
+    #[error("no usable endorsement key could be made")]
+    Generate,
+}
+
+impl Endorser {
+    pub(crate) fn new(store: Arc<dyn Store>, keys: Arc<Keys>, given: Vec<Arc<dyn Signer>>) -> Self {
+        Self { store, keys, given, loaded: RwLock::default(), pool: SigningPool::for_this_machine() }
+    }
+
+    /// Whether a blinded message fits the key that it names, as far as that key is loaded. Asked before a
+    /// token is spent.
+    pub(crate) fn admit(&self, blinding: &Blinding) -> Result<(), SignError> {
+        self.signer_at_hand(blinding.key_id).map_or(Ok(()), |signer| signer.admit(&blinding.blinded_message))
+    }
+
+    /// Signs. The token has passed, and that is on disk.
+    pub(crate) async fn sign(&self, blinding: &Blinding) -> Result<Vec<u8>, EndorseError> {
+        let signer = match self.signer_at_hand(blinding.key_id) {
+            Some(signer) => signer,
+            None => self.load(blinding.key_id).await?,
+        };
+        Ok(self.pool.sign(signer, blinding.blinded_message.clone()).await?)
+    }
+
+    /// Loads the key that is current, so that the first request need not wait for it.
+    pub(crate) async fn warm_up(&self) -> Result<(), EndorseError> {
+        for key in self.store.endorsement_keys().await? {
+            if key.state == EndorsementKeyState::Current && self.signer_at_hand(key.key_id).is_none() {
+                self.keep(&key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All keys that there ever were, oldest first.
+    pub(crate) async fn list(&self) -> Result<KeyList, KeyError> {
+        let stored = self.store.endorsement_keys().await?;
+        KeyList::new(stored.into_iter().map(record).collect()).map_err(|error| damaged(&error))
+    }
+
+    /// Makes a key where there is no current one; blocks for it. Of several authorities one makes it.
+    pub(crate) async fn ensure_current(&self, size: KeySize, act: Act) -> Result<(), KeyError> {
+        if self.list().await?.current().is_some() {
+            return Ok(());
+        }
+        match self.rotate(&new_key(size)?, act).await {
+            Err(KeyError::Conflict) if self.list().await?.current().is_some() => Ok(()),
+            made => made.map(drop),
+        }
+    }
+
+    /// Makes a new key the current one; the one before signs for 90 more days.
+    pub(crate) async fn rotate(&self, key: &NewKey, act: Act) -> Result<EndorsementKeyId, KeyError> {
+        let before = self.list().await?;
+        let after = before.rotate(&key.spki, act.minute).map_err(|error| refused(&error))?;
+        let sealed = key.seal(self.keys.row_seal(), &mut OsRng);
+        let deed = Deed {
+            act: "key.rotate",
+            subject: key.id().to_string(),
+            detail: format!("{} bits", 8 * key.public.modulus_len()),
+        };
+        let insert = StoredKey {
+            key_id: key.id(),
+            spki: key.spki.clone(),
+            sealed,
+            state: EndorsementKeyState::Current,
+            created: act.minute,
+            until: None,
+        };
+        self.change(&before, &after, Some(insert), deed, act).await?;
+        Ok(key.id())
+    }
+
+    /// Takes a key out of use at once and for ever.
+    #[expect(dead_code, reason = "wired with its endpoint")]
+    pub(crate) async fn revoke(&self, id: EndorsementKeyId, act: Act) -> Result<(), KeyError> {
+        let before = self.list().await?;
+        let after = before.revoke(id, act.minute).map_err(|error| refused(&error))?;
+        let deed = Deed { act: "key.revoke", subject: id.to_string(), detail: String::new() };
+        self.change(&before, &after, None, deed, act).await?;
+        self.loaded.write().remove(&id);
+        Ok(())
+    }
+
+    async fn change(
+        &self,
+        before: &KeyList,
+        after: &KeyList,
+        insert: Option<StoredKey>,
+        deed: Deed,
+        act: Act,
+    ) -> Result<(), KeyError> {
+        let transitions = before
+            .records()
+            .iter()
+            .zip(after.records())
+            .filter(|(before, after)| before.state != after.state)
+            .map(|(before, after)| KeyTransition {
+                key_id: before.key_id,
+                from: before.state,
+                to: after.state,
+                until: after.replaced.map(|replaced| Minute(replaced.0.saturating_add(PREVIOUS_MINUTES))),
+            })
+            .collect();
+        match self.store.change_keys(KeyChange { transitions, insert, deed }, act).await? {
+            KeysChanged::Yes => Ok(()),
+            KeysChanged::Conflict => Err(KeyError::Conflict),
+        }
+    }
+
+    fn signer_at_hand(&self, id: EndorsementKeyId) -> Option<Arc<dyn Signer>> {
+        let given = self.given.iter().find(|signer| signer.key_id() == id);
+        given.cloned().or_else(|| self.loaded.read().get(&id).cloned())
+    }
+
+    async fn load(&self, id: EndorsementKeyId) -> Result<Arc<dyn Signer>, EndorseError> {
+        let stored = self.store.endorsement_keys().await?;
+        let key = stored.into_iter().find(|key| key.key_id == id).ok_or(EndorseError::Gone(id))?;
+        self.keep(&key)
+    }
+
+    fn keep(&self, key: &StoredKey) -> Result<Arc<dyn Signer>, EndorseError> {
+        let signer = endorsement_keys::open(key.key_id, &key.sealed, self.keys.row_seal())?;
+        self.loaded.write().insert(key.key_id, Arc::clone(&signer));
+        Ok(signer)
+    }
+}
+
+/// Makes a key; blocks for a good part of a second.
+pub(crate) fn new_key(size: KeySize) -> Result<NewKey, KeyError> {
+    NewKey::generate(size, &mut OsRng).map_err(|GenerateError| KeyError::Generate)
+}
+
+fn record(key: StoredKey) -> KeyRecord {
+    let StoredKey { key_id, spki, state, created, until, .. } = key;
+    let replaced = until.map(|until| Minute(until.0.saturating_sub(PREVIOUS_MINUTES)));
+    KeyRecord { key_id, spki, state, created, replaced }
+}
+
+fn damaged(error: &KeyListError) -> KeyError {
+    KeyError::Damaged(error.to_string())
+}
+
+fn refused(error: &ChangeError) -> KeyError {
+    match error {
+        ChangeError::Unknown(_) => KeyError::Unknown,
+        ChangeError::Known(_) | ChangeError::Revoked(_) | ChangeError::Full | ChangeError::Unusable(_) => {
+            KeyError::Refused(error.to_string())
+        }
+    }
+}
+
+impl std::fmt::Debug for Endorser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endorser").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
