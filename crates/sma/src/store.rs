@@ -12,6 +12,8 @@
 mod conformance;
 mod error;
 mod gather;
+#[cfg(test)]
+mod killed;
 mod open;
 mod postgres;
 mod sqlite;

@@ -1,3 +1,5 @@
+mod postgres;
+
 use birthmark_core::api::provision::ProvisionRequest;
 
 use super::*;

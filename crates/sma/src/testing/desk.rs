@@ -8,7 +8,7 @@ use birthmark_core::time::Minute;
 use birthmark_core::token::v2::Seal;
 use birthmark_core::token::{Blinding, NucHash, v1};
 use birthmark_service::random::OsRng;
-use rand_core::Rng as _;
+use rand_core::CryptoRng;
 
 use crate::audit::{Act, Deed};
 use crate::devices::{DeviceId, NewDevice, Registered, TokenVersion};
@@ -144,9 +144,14 @@ impl Camera {
     }
 
     pub(crate) fn version_1_of(&self, table: TableId) -> Question {
-        let key = keys();
-        let token = v1::seal((table, key.table(table).unwrap()), KeyIndex::new(7).unwrap(), &self.nuc_hash, &mut OsRng);
-        Question { token: AskedToken::Unbound(token), request_id: Some(request_id()) }
+        self.version_1_by(table, &mut OsRng)
+    }
+
+    /// The same random numbers give the same question.
+    pub(crate) fn version_1_by(&self, table: TableId, rng: &mut impl CryptoRng) -> Question {
+        let (keys, index) = (keys(), KeyIndex::new(7).unwrap());
+        let token = v1::seal((table, keys.table(table).unwrap()), index, &self.nuc_hash, rng);
+        Question { token: AskedToken::Unbound(token), request_id: Some(request_id(rng)) }
     }
 
     /// A question about a fresh version 2 token for [`KEY`].
@@ -155,9 +160,13 @@ impl Camera {
     }
 
     pub(crate) fn version_2_for(&self, key_id: EndorsementKeyId, counter: u64) -> Question {
+        self.version_2_by(key_id, counter, &mut OsRng)
+    }
+
+    pub(crate) fn version_2_by(&self, key_id: EndorsementKeyId, counter: u64, rng: &mut impl CryptoRng) -> Question {
         let keys = keys();
         let mut blinded_message = vec![0; 256];
-        OsRng.fill_bytes(&mut blinded_message);
+        rng.fill_bytes(&mut blinded_message);
         let mut blinding = Blinding { enc: [0; 32], key_id, blinded_message };
         let table = self.tables.first();
         let seal = Seal {
@@ -170,9 +179,9 @@ impl Camera {
             device_key: &keys.device_key(self.generation, keys.nuc_digest(&self.nuc_hash)),
             counter,
         };
-        let (token, enc) = seal.seal(&mut OsRng).unwrap();
+        let (token, enc) = seal.seal(rng).unwrap();
         blinding.enc = enc;
-        Question { token: AskedToken::Bound(token, blinding), request_id: Some(request_id()) }
+        Question { token: AskedToken::Bound(token, blinding), request_id: Some(request_id(rng)) }
     }
 }
 
@@ -182,11 +191,11 @@ pub(crate) fn asked_anew(question: &Question) -> Question {
         AskedToken::Unbound(token) => AskedToken::Unbound(token.clone()),
         AskedToken::Bound(token, blinding) => AskedToken::Bound(token.clone(), blinding.clone()),
     };
-    Question { token, request_id: Some(request_id()) }
+    Question { token, request_id: Some(request_id(&mut OsRng)) }
 }
 
-fn request_id() -> RequestId {
+fn request_id(rng: &mut impl CryptoRng) -> RequestId {
     let mut id = [0; 16];
-    OsRng.fill_bytes(&mut id);
+    rng.fill_bytes(&mut id);
     RequestId(id)
 }

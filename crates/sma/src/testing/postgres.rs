@@ -70,6 +70,8 @@ impl Cluster {
         let mut server = self
             .command("postgres")
             .args(["-D", &data, "-k", &sockets, "-c", "listen_addresses=", "-c", "max_connections=50"])
+            // Processes are killed here, not machines, and the disk is shared with other tests.
+            .args(["-c", "fsync=off"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

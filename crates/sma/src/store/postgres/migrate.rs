@@ -28,6 +28,9 @@ pub(super) enum Refused {
 /// Applies what is missing, in one transaction.
 pub(super) async fn run(pool: &Pool) -> Result<Result<(), Refused>, StoreError> {
     let mut client = connect::get(pool).await?;
+    if client.query_one("SHOW fsync", &[]).await?.try_get::<_, &str>(0)? == "off" {
+        tracing::warn!("this PostgreSQL runs with fsync off: after a power cut, used tokens may pass again");
+    }
     let transaction = begin(&mut client).await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     let answer = migrate(&transaction).await?;
