@@ -34,8 +34,9 @@ CREATE TABLE endorsement_key (
     -- The private key, encrypted under a key derived from the master key.
     sealed         BLOB    NOT NULL,
     state          TEXT    NOT NULL CHECK (state IN ('current', 'previous', 'retired', 'revoked')),
-    created_minute INTEGER NOT NULL,
-    until_minute   INTEGER
+    created_minute  INTEGER NOT NULL,
+    -- When it stopped being current.
+    replaced_minute INTEGER
 ) STRICT;
 
 CREATE UNIQUE INDEX endorsement_key_current ON endorsement_key (state) WHERE state = 'current';

@@ -19,12 +19,13 @@ mod postgres;
 mod sqlite;
 
 use birthmark_core::ids::{AuthorityId, DeviceSerial};
-use birthmark_core::network::{EndorsementKeyId, EndorsementKeyState};
+use birthmark_core::network::EndorsementKeyState;
 use birthmark_core::time::Minute;
 use futures::future::BoxFuture;
 
 use crate::audit::{Act, AuditRow, AuditState, Deed};
 use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
+use crate::endorsement_keys::life::{KeyList, KeyRecord};
 use crate::keys::MasterKey;
 use crate::quota::QuotaOverride;
 use crate::rules::{Prepared, Verdict};
@@ -70,7 +71,7 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     /// All endorsement keys, the oldest first.
     fn endorsement_keys(&self) -> Answer<'_, Vec<StoredKey>>;
 
-    /// Changes endorsement keys as one act: everything, or nothing if a key is not as expected (another
+    /// Changes endorsement keys as one act: everything, or nothing if they are not as expected (another
     /// authority of the same database was faster).
     fn change_keys(&self, change: KeyChange, act: Act) -> Answer<'_, KeysChanged>;
 
@@ -120,34 +121,20 @@ pub(crate) struct Judged {
 /// An endorsement key as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredKey {
-    pub(crate) key_id: EndorsementKeyId,
-    /// The public half, in DER.
-    pub(crate) spki: Vec<u8>,
+    pub(crate) record: KeyRecord,
     /// The private half, encrypted.
     pub(crate) sealed: Vec<u8>,
-    pub(crate) state: EndorsementKeyState,
-    pub(crate) created: Minute,
-    /// When a previous key stops signing.
-    pub(crate) until: Option<Minute>,
 }
 
 /// One act upon endorsement keys.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyChange {
-    /// What the decision was made upon: keys that are in these states, and there are no others that are
-    /// current.
-    pub(crate) transitions: Vec<KeyTransition>,
-    pub(crate) insert: Option<StoredKey>,
+    /// All keys that the decision was made upon.
+    pub(crate) before: Vec<KeyRecord>,
+    /// Those of them that change, as they are afterwards.
+    pub(crate) changed: Vec<KeyRecord>,
+    pub(crate) new: Option<StoredKey>,
     pub(crate) deed: Deed,
-}
-
-/// A key that goes from one state to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyTransition {
-    pub(crate) key_id: EndorsementKeyId,
-    pub(crate) from: EndorsementKeyState,
-    pub(crate) to: EndorsementKeyState,
-    pub(crate) until: Option<Minute>,
 }
 
 /// What became of a change of endorsement keys.
@@ -173,18 +160,18 @@ impl Installation {
 }
 
 impl KeyChange {
-    /// Whether at most one key is current afterwards. `known`: the keys that are current now, and the one to
-    /// be inserted if it is there already.
-    fn leaves_one_current(&self, known: &[EndorsementKeyId]) -> bool {
-        let inserted = self.insert.as_ref();
-        if inserted.is_some_and(|key| known.contains(&key.key_id)) {
-            return false;
+    /// The way from one list to the next; `sealed` is the private half of the key that only the next one
+    /// has.
+    pub(crate) fn between(before: &KeyList, after: &KeyList, sealed: Option<Vec<u8>>, deed: Deed) -> Self {
+        let is_new = |record: &&KeyRecord| !before.records().iter().any(|known| known.key_id == record.key_id);
+        let new = after.records().iter().find(is_new).cloned();
+        let changed = after.records().iter().filter(|record| !is_new(record) && !before.records().contains(record));
+        Self {
+            before: before.records().to_vec(),
+            changed: changed.cloned().collect(),
+            new: new.zip(sealed).map(|(record, sealed)| StoredKey { record, sealed }),
+            deed,
         }
-        let is_current = |state| state == EndorsementKeyState::Current;
-        let stays = |id: &EndorsementKeyId| !self.transitions.iter().any(|step| step.key_id == *id);
-        let staying = known.iter().filter(|id| stays(id)).count();
-        let becoming = self.transitions.iter().filter(|step| is_current(step.to)).count();
-        staying + becoming + usize::from(inserted.is_some_and(|key| is_current(key.state))) <= 1
     }
 }
 
@@ -205,5 +192,33 @@ fn state_from_text(text: &str) -> Option<EndorsementKeyState> {
         "retired" => Some(EndorsementKeyState::Retired),
         "revoked" => Some(EndorsementKeyState::Revoked),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endorsement_keys::life::tests::spki;
+    use crate::testing::desk::{DAY, NOW, key_deed};
+
+    #[test]
+    fn way_between_two_lists_holds_what_changes_and_the_new_key_with_its_private_half() {
+        let none = KeyList::default();
+        let one = none.rotate(&spki(1), NOW).unwrap();
+        let first = KeyChange::between(&none, &one, Some(vec![7]), key_deed());
+        assert_eq!((first.before, first.changed), (vec![], vec![]));
+        assert_eq!(first.new, Some(StoredKey { record: one.records()[0].clone(), sealed: vec![7] }));
+
+        let later = Minute(NOW.0 + DAY);
+        let two = one.rotate(&spki(2), later).unwrap();
+        let second = KeyChange::between(&one, &two, Some(vec![8]), key_deed());
+        assert_eq!(second.before, one.records());
+        assert_eq!(second.changed, two.records()[..1]);
+        assert_eq!(second.changed[0].replaced, Some(later));
+        assert_eq!(second.new.unwrap().record, two.records()[1]);
+
+        let revoked = two.revoke(two.records()[1].key_id, later).unwrap();
+        let third = KeyChange::between(&two, &revoked, None, key_deed());
+        assert_eq!((third.changed.as_slice(), third.new), (&revoked.records()[1..], None));
     }
 }

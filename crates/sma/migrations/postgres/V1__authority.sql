@@ -61,8 +61,9 @@ CREATE TABLE endorsement_key (
     -- The private key, encrypted under a key derived from the master key.
     sealed         bytea  NOT NULL,
     state          text   NOT NULL CHECK (state IN ('current', 'previous', 'retired', 'revoked')),
-    created_minute bigint NOT NULL,
-    until_minute   bigint
+    created_minute  bigint NOT NULL,
+    -- When it stopped being current.
+    replaced_minute bigint
 );
 
 CREATE UNIQUE INDEX endorsement_key_current ON endorsement_key (state) WHERE state = 'current';

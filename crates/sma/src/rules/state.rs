@@ -28,8 +28,8 @@ pub(crate) struct Loaded {
 pub(crate) struct SigningKey {
     pub(crate) key_id: EndorsementKeyId,
     pub(crate) state: EndorsementKeyState,
-    /// When a previous key stops; the current one has no end.
-    pub(crate) until: Option<Minute>,
+    /// When it stopped being current.
+    pub(crate) replaced: Option<Minute>,
 }
 
 /// A token that passes now, to be written before anyone is told.
@@ -101,14 +101,20 @@ impl Loaded {
 }
 
 impl SigningKey {
+    /// As `endorsement_keys::life` has it, without the public halves.
     pub(crate) fn signs(&self, now: Minute) -> bool {
         match self.state {
             EndorsementKeyState::Current => true,
-            EndorsementKeyState::Previous => self.until.is_some_and(|until| now < until),
+            EndorsementKeyState::Previous => {
+                self.replaced.is_some_and(|replaced| now.0 < replaced.0.saturating_add(PREVIOUS_MINUTES))
+            }
             EndorsementKeyState::Retired | EndorsementKeyState::Revoked => false,
         }
     }
 }
+
+/// How long a replaced key still signs: 90 days.
+const PREVIOUS_MINUTES: u32 = 90 * 24 * 60;
 
 /// Each device's state after all passes, in the order of their numbers.
 pub(crate) fn last_of_each_device(passes: &[Pass]) -> BTreeMap<DeviceId, (Tally, Highest)> {

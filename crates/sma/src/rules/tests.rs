@@ -5,6 +5,7 @@ use birthmark_core::network::EndorsementKeyState;
 use super::*;
 use crate::counters::Highest;
 use crate::devices::DeviceId;
+use crate::endorsement_keys::life::{self, KeyList, KeyRecord};
 use crate::question::{AskedToken, Question};
 use crate::quota::{QuotaOverride, Tally};
 use crate::tables::AssignedTables;
@@ -43,7 +44,7 @@ impl Scene {
                 highest: Highest::default(),
             },
             policy: Policy { accept_version_1: true, quota: Quota::default() },
-            signing: SigningKey { key_id: KEY, state: EndorsementKeyState::Current, until: None },
+            signing: SigningKey { key_id: KEY, state: EndorsementKeyState::Current, replaced: None },
             opening: desk::opening(),
         }
     }
@@ -265,17 +266,17 @@ fn a_limit_of_the_authority_is_met_within_a_batch() {
 }
 
 #[test]
-fn keys_sign_by_state_and_time() {
+fn keys_sign_when_their_life_says_so() {
     use EndorsementKeyState::{Current, Previous, Retired, Revoked};
-    for (state, until, signs) in [
-        (Current, None, true),
-        (Current, Some(NOW), true),
-        (Previous, Some(Minute(NOW.0 + 1)), true),
-        (Previous, Some(NOW), false),
-        (Previous, None, false),
-        (Retired, Some(Minute(u32::MAX)), false),
-        (Revoked, Some(Minute(u32::MAX)), false),
-    ] {
-        assert_eq!(SigningKey { key_id: KEY, state, until }.signs(NOW), signs, "{state:?} {until:?}");
+    let spki = life::tests::spki(1);
+    let key_id = EndorsementKeyId::of_spki(&spki);
+    let end = NOW.0 + 90 * desk::DAY;
+    for (state, replaced) in [(Current, None), (Previous, Some(NOW)), (Retired, Some(NOW)), (Revoked, Some(NOW))] {
+        let record = KeyRecord { key_id, spki: spki.clone(), state, created: NOW, replaced };
+        let list = KeyList::new(vec![record]).unwrap();
+        for now in [0, NOW.0 - 1, NOW.0, NOW.0 + 1, end - 1, end, end + 1, u32::MAX].map(Minute) {
+            let signs = SigningKey { key_id, state, replaced }.signs(now);
+            assert_eq!(signs, list.signing(key_id, now).is_some(), "{state:?} at {now:?}");
+        }
     }
 }

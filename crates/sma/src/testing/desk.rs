@@ -12,6 +12,7 @@ use rand_core::CryptoRng;
 
 use crate::audit::{Act, Deed};
 use crate::devices::{DeviceId, NewDevice, Registered, TokenVersion};
+use crate::endorsement_keys::life::KeyRecord;
 use crate::keys::{KeyGeneration, Keys, MasterKey};
 use crate::question::{AskedToken, Question};
 use crate::quota::Quota;
@@ -82,9 +83,20 @@ pub(crate) fn new_device(number: u32) -> NewDevice {
     }
 }
 
-pub(crate) fn stored_key(key_id: EndorsementKeyId, state: EndorsementKeyState) -> StoredKey {
-    let (spki, sealed) = (vec![1, 2, 3], vec![4, 5, 6]);
-    StoredKey { key_id, spki, sealed, state, created: NOW, until: None }
+pub(crate) fn key_record(key_id: EndorsementKeyId) -> KeyRecord {
+    let state = EndorsementKeyState::Current;
+    KeyRecord { key_id, spki: vec![1, 2, 3], state, created: NOW, replaced: None }
+}
+
+/// `key_id` becomes current, whatever was current becomes previous.
+pub(crate) fn rotation(before: &[KeyRecord], key_id: EndorsementKeyId) -> KeyChange {
+    let changed = before.iter().filter(|key| key.state == EndorsementKeyState::Current).map(|key| KeyRecord {
+        state: EndorsementKeyState::Previous,
+        replaced: Some(NOW),
+        ..key.clone()
+    });
+    let new = StoredKey { record: key_record(key_id), sealed: vec![4, 5, 6] };
+    KeyChange { before: before.to_vec(), changed: changed.collect(), new: Some(new), deed: key_deed() }
 }
 
 pub(crate) fn key_deed() -> Deed {
@@ -94,9 +106,7 @@ pub(crate) fn key_deed() -> Deed {
 impl Desk {
     /// With [`KEY`] as the current key.
     pub(crate) async fn open(store: Arc<dyn Store>) -> Self {
-        let insert = Some(stored_key(KEY, EndorsementKeyState::Current));
-        let change = KeyChange { transitions: Vec::new(), insert, deed: key_deed() };
-        assert_eq!(store.change_keys(change, act()).await.unwrap(), KeysChanged::Yes);
+        assert_eq!(store.change_keys(rotation(&[], KEY), act()).await.unwrap(), KeysChanged::Yes);
         Self::reopen(store)
     }
 

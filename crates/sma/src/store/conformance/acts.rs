@@ -6,9 +6,10 @@ use birthmark_core::time::Minute;
 use super::Place;
 use crate::audit::{Act, AuditState, Chain, Deed};
 use crate::devices::{Changed, Status};
+use crate::endorsement_keys::life::KeyRecord;
 use crate::quota::QuotaOverride;
-use crate::store::{KeyChange, KeyTransition, KeysChanged, Store};
-use crate::testing::desk::{NOW, act, key_deed, new_device, serial, stored_key};
+use crate::store::{KeyChange, KeysChanged, Store};
+use crate::testing::desk::{NOW, act, key_deed, key_record, new_device, rotation, serial};
 
 async fn log(store: &dyn Store) -> Vec<String> {
     let rows = store.audit(0, 1000).await.unwrap();
@@ -92,63 +93,54 @@ fn id(byte: u8) -> EndorsementKeyId {
     EndorsementKeyId::from_bytes([byte; 8])
 }
 
-fn step(key: u8, from: EndorsementKeyState, to: EndorsementKeyState, until: Option<Minute>) -> KeyTransition {
-    KeyTransition { key_id: id(key), from, to, until }
+async fn records(store: &dyn Store) -> Vec<KeyRecord> {
+    store.endorsement_keys().await.unwrap().into_iter().map(|key| key.record).collect()
 }
 
-/// `old` makes way for `new`.
-fn rotation(old: u8, new: u8) -> KeyChange {
-    KeyChange {
-        transitions: vec![step(old, EndorsementKeyState::Current, EndorsementKeyState::Previous, Some(NOW))],
-        insert: Some(stored_key(id(new), EndorsementKeyState::Current)),
-        deed: key_deed(),
-    }
-}
-
-fn first(key: u8) -> KeyChange {
-    KeyChange { transitions: Vec::new(), ..rotation(0, key) }
-}
-
-async fn states(store: &dyn Store) -> Vec<(EndorsementKeyId, EndorsementKeyState, Option<Minute>)> {
-    store.endorsement_keys().await.unwrap().iter().map(|key| (key.key_id, key.state, key.until)).collect()
+/// This one key in another state.
+fn set(before: &[KeyRecord], key: u8, state: EndorsementKeyState) -> KeyChange {
+    let old = before.iter().find(|record| record.key_id == id(key)).unwrap();
+    let changed = vec![KeyRecord { state, replaced: Some(Minute(NOW.0 + 1)), ..old.clone() }];
+    KeyChange { before: before.to_vec(), changed, new: None, deed: key_deed() }
 }
 
 pub(super) async fn one_endorsement_key_is_current_and_rotations_do_not_cross(place: &dyn Place) {
-    use EndorsementKeyState::{Current, Previous, Retired, Revoked};
+    use EndorsementKeyState::{Current, Previous, Revoked};
     let store = place.open();
     let change = |change| store.change_keys(change, act());
-    assert_eq!(change(first(1)).await.unwrap(), KeysChanged::Yes);
-    let stored = store.endorsement_keys().await.unwrap();
-    assert_eq!(stored, [stored_key(id(1), Current)]);
+    assert_eq!(records(&*store).await, []);
+    assert_eq!(change(rotation(&[], id(1))).await.unwrap(), KeysChanged::Yes);
+    let one = records(&*store).await;
+    assert_eq!(one, [key_record(id(1))]);
+    assert_eq!(store.endorsement_keys().await.unwrap()[0].sealed, [4, 5, 6]);
     // Another that knew of none, or of another.
-    assert_eq!(change(first(2)).await.unwrap(), KeysChanged::Conflict);
-    assert_eq!(change(rotation(9, 2)).await.unwrap(), KeysChanged::Conflict);
-    assert_eq!(change(rotation(1, 2)).await.unwrap(), KeysChanged::Yes);
-    assert_eq!(change(rotation(1, 3)).await.unwrap(), KeysChanged::Conflict, "it is no longer current");
-    assert_eq!(change(rotation(2, 1)).await.unwrap(), KeysChanged::Conflict, "it is there already");
-    assert_eq!(states(&*store).await, [(id(1), Previous, Some(NOW)), (id(2), Current, None)]);
+    assert_eq!(change(rotation(&[], id(2))).await.unwrap(), KeysChanged::Conflict);
+    assert_eq!(change(rotation(&[key_record(id(9))], id(2))).await.unwrap(), KeysChanged::Conflict);
+    assert_eq!(change(rotation(&one, id(2))).await.unwrap(), KeysChanged::Yes);
+    assert_eq!(change(rotation(&one, id(3))).await.unwrap(), KeysChanged::Conflict, "decided upon an old list");
+    let two = records(&*store).await;
+    let states = |records: &[KeyRecord]| records.iter().map(|key| (key.state, key.replaced)).collect::<Vec<_>>();
+    assert_eq!(states(&two), [(Previous, Some(NOW)), (Current, None)]);
+    // Not even a decision that was wrong makes a second key current.
+    let mut wrong = rotation(&two, id(3));
+    wrong.changed.clear();
+    assert!(change(wrong).await.is_err());
+    assert_eq!(records(&*store).await, two);
 
-    let retire = KeyChange { transitions: vec![step(1, Previous, Retired, None)], insert: None, deed: key_deed() };
-    assert_eq!(change(retire.clone()).await.unwrap(), KeysChanged::Yes);
-    assert_eq!(change(retire).await.unwrap(), KeysChanged::Conflict);
-    let revive = KeyChange { transitions: vec![step(1, Retired, Current, None)], insert: None, deed: key_deed() };
-    assert_eq!(change(revive).await.unwrap(), KeysChanged::Conflict, "another is current");
-    // A compromised key is replaced at once; one act, one row.
-    let mut replace = rotation(2, 3);
-    replace.transitions[0].to = Revoked;
-    assert_eq!(change(replace).await.unwrap(), KeysChanged::Yes);
-    let expected = [(id(1), Retired, None), (id(2), Revoked, Some(NOW)), (id(3), Current, None)];
-    assert_eq!(states(&*store).await, expected);
-    assert_eq!(log(&*store).await.len(), 4);
+    assert_eq!(change(set(&two, 1, Revoked)).await.unwrap(), KeysChanged::Yes);
+    assert_eq!(change(set(&two, 1, Revoked)).await.unwrap(), KeysChanged::Conflict);
+    assert_eq!(states(&records(&*store).await), [(Revoked, Some(Minute(NOW.0 + 1))), (Current, None)]);
+    assert_eq!(log(&*store).await.len(), 3);
 }
 
 pub(super) async fn of_rotations_at_once_one_succeeds(place: &dyn Place) {
     let store = place.open();
-    store.change_keys(first(1), act()).await.unwrap();
-    let rotations = (10..20).map(|new| store.change_keys(rotation(1, new), act()));
+    store.change_keys(rotation(&[], id(1)), act()).await.unwrap();
+    let before = records(&*store).await;
+    let rotations = (10..20).map(|new| store.change_keys(rotation(&before, id(new)), act()));
     let answers = futures::future::join_all(rotations).await;
     let succeeded = answers.iter().filter(|answer| *answer.as_ref().unwrap() == KeysChanged::Yes).count();
     assert_eq!(succeeded, 1);
-    assert_eq!(states(&*store).await.len(), 2);
+    assert_eq!(records(&*store).await.len(), 2);
     assert_eq!(log(&*store).await.len(), 2);
 }

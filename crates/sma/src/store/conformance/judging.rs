@@ -7,11 +7,12 @@ use birthmark_core::time::Minute;
 use super::Place;
 use crate::counters::Highest;
 use crate::devices::Status;
+use crate::endorsement_keys::life::KeyRecord;
 use crate::question::{AskedToken, Question};
 use crate::quota::QuotaOverride;
 use crate::rules::Verdict;
-use crate::store::{KeyChange, KeyTransition, KeysChanged, StoreError};
-use crate::testing::desk::{Camera, DAY, Desk, KEY, NOW, act, asked_anew, key_deed, stored_key};
+use crate::store::{KeyChange, KeysChanged, StoreError};
+use crate::testing::desk::{Camera, DAY, Desk, NOW, act, asked_anew, key_deed, rotation};
 
 const INVALID: Verdict = Verdict::Failed(Message::Invalid);
 const USED: Verdict = Verdict::Failed(Message::Used);
@@ -164,19 +165,16 @@ pub(super) async fn quota_stops_new_tokens_and_not_repeats(place: &dyn Place) {
 }
 
 pub(super) async fn endorsement_key_that_signs_no_more_asks_for_another(place: &dyn Place) {
-    use EndorsementKeyState::{Current, Previous, Revoked};
     let desk = Desk::open(place.open()).await;
     let camera = desk.camera(1).await;
     let next = EndorsementKeyId::from_bytes([0xe2; 8]);
     let early = camera.version_2_for(next, 1);
     assert_eq!(desk.ask(&early).await, REKEY);
-    let (until, old) = (Minute(NOW.0 + 10), camera.version_2(2));
+    let (until, old) = (Minute(NOW.0 + 90 * DAY), camera.version_2(2));
     assert_eq!(desk.ask(&old).await, Verdict::PassedToSign);
-    let change = |from, to, insert, until| {
-        let transitions = vec![KeyTransition { key_id: KEY, from, to, until }];
-        desk.store.change_keys(KeyChange { transitions, insert, deed: key_deed() }, act())
-    };
-    let rotated = change(Current, Previous, Some(stored_key(next, Current)), Some(until)).await.unwrap();
+    let records =
+        async || -> Vec<_> { desk.store.endorsement_keys().await.unwrap().into_iter().map(|key| key.record).collect() };
+    let rotated = desk.store.change_keys(rotation(&records().await, next), act()).await.unwrap();
     assert_eq!(rotated, KeysChanged::Yes);
     assert_eq!(desk.ask(&early).await, Verdict::PassedToSign, "its counter was not used up");
     assert_eq!(desk.ask_at(&camera.version_2(3), Minute(until.0 - 1)).await, Verdict::PassedToSign);
@@ -184,7 +182,10 @@ pub(super) async fn endorsement_key_that_signs_no_more_asks_for_another(place: &
     assert_eq!(desk.ask_at(&old, until).await, REKEY, "it cannot be signed again");
     assert_eq!(desk.ask_at(&camera.version_2(2), until).await, USED, "told before rekey");
     assert_eq!(desk.ask_at(&camera.version_2_for(next, 4), until).await, Verdict::PassedToSign);
-    change(Previous, Revoked, None, None).await.unwrap();
+    let before = records().await;
+    let changed = vec![KeyRecord { state: EndorsementKeyState::Revoked, ..before[0].clone() }];
+    let revocation = KeyChange { before, changed, new: None, deed: key_deed() };
+    assert_eq!(desk.store.change_keys(revocation, act()).await.unwrap(), KeysChanged::Yes);
     assert_eq!(desk.ask(&camera.version_2(5)).await, REKEY);
     // What else is wrong is told first.
     desk.store.set_status(camera.serial.clone(), Status::Revoked, act()).await.unwrap();

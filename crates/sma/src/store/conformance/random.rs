@@ -35,7 +35,11 @@ pub(super) async fn store_agrees_with_a_full_memory(place: &dyn Place) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut desk = Desk::open(place.open()).await;
     let (rules, mut memory) = (desk::rules(), Memory { loaded: Loaded::default() });
-    memory.loaded.set_signing_keys(vec![SigningKey { key_id: KEY, state: EndorsementKeyState::Current, until: None }]);
+    memory.loaded.set_signing_keys(vec![SigningKey {
+        key_id: KEY,
+        state: EndorsementKeyState::Current,
+        replaced: None,
+    }]);
     let mut cameras = Vec::new();
     for number in 1..=CAMERAS {
         let camera = desk.camera(number).await;

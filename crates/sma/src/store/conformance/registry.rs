@@ -160,7 +160,7 @@ pub(super) async fn counts_are_those_of_the_rows(place: &dyn Place) {
     desk.ask(&camera.version_1()).await;
     assert_eq!(desk.store.counts().await.unwrap(), counts(2, 1, 4));
     let keys = desk.store.endorsement_keys().await.unwrap();
-    assert_eq!(keys.iter().map(|key| key.state).collect::<Vec<_>>(), [EndorsementKeyState::Current]);
+    assert_eq!(keys.iter().map(|key| key.record.state).collect::<Vec<_>>(), [EndorsementKeyState::Current]);
     let tally = desk.store.device(serial(1)).await.unwrap().unwrap().tally;
     assert_eq!(tally, Tally { day: crate::replay::Day::of(NOW), count: 1 });
     desk.store.health().await.unwrap();
