@@ -6,6 +6,7 @@ import * as bytes from "./js/bytes.mjs";
 import * as batch from "./js/batch.mjs";
 import * as body from "./js/body.mjs";
 import * as ed25519 from "./js/ed25519.mjs";
+import * as endorsement from "./js/endorsement.mjs";
 import { encodeValue, indexKey } from "./js/index.mjs";
 import { imageDataHash } from "./js/jpeg.mjs";
 import * as json from "./js/json.mjs";
@@ -186,6 +187,48 @@ async function checkProof(c, file) {
   same("verdict", await verifyProof(c.proof, c.files, await trustOf(c, file)), c.verdict);
 }
 
+async function checkEndorsement(c) {
+  const key = await endorsement.parseKey(fromHex(c.spki));
+  same("key", [key.keyId, key.modulus.length], [c.key_id, c.modulus_len]);
+  const [body, network] = [fromHex(c.body), fixedHex(c.network_id, 32)];
+  const digest = await endorsement.captureDigest(network, key.keyId, body);
+  same("digest", digest, c.digest);
+  same("commitment", await endorsement.commitment(key.keyId, fromHex(c.blinded_message)), c.commitment);
+  same("endorsement", await endorsement.finish(key, digest, exchanged(c)), c.endorsement);
+  const authority = { endorsementKeys: [{ ...key, state: "current" }] };
+  same("checks", await endorsement.checkEndorsement(network, authority, fromHex(c.endorsement), body), "current");
+}
+
+/** What passes between camera, authority and aggregator. */
+const exchanged = (c) => ({
+  blindedMessage: fromHex(c.blinded_message),
+  inverse: fromHex(c.inverse),
+  blindSignature: fromHex(c.blind_signature),
+});
+
+async function unfinished(c) {
+  const key = await endorsement.parseKey(fromHex(c.spki));
+  const digest = await endorsement.captureDigest(fixedHex(c.network_id, 32), key.keyId, fromHex(c.body));
+  return endorsement.finish(key, digest, exchanged(c));
+}
+
+/** Refused as a whole, and by the engine alone whatever the key id says. */
+async function checkForgedEndorsement(c) {
+  const key = await endorsement.parseKey(fromHex(c.spki));
+  const [network, body, bytes] = [fixedHex(c.network_id, 32), fromHex(c.body), fromHex(c.endorsement)];
+  const whole = await refusal(() => endorsement.checkEndorsement(network, { endorsementKeys: [key] }, bytes, body));
+  same("refused", ["bad_endorsement", "unknown_endorsement_key"].includes(whole), true);
+  const digest = await endorsement.captureDigest(network, bytes.slice(0, 8), body);
+  same("verifies", await endorsement.verifySignature(key, digest, bytes.slice(8)), false);
+}
+
+async function checkEndorsementKey(c) {
+  const key = await endorsement.parseKey(fromHex(c.spki));
+  same("key", [key.keyId, key.modulus.length], [c.key_id, c.modulus_len]);
+  // The engine takes it too.
+  same("verifies", await endorsement.verifySignature(key, new Uint8Array(32), new Uint8Array(c.modulus_len)), false);
+}
+
 async function checkImageData(c) {
   same("hash", await imageDataHash(fromHex(c.file)), c.image_data_hash);
 }
@@ -211,6 +254,13 @@ const FILES = {
   "proof.json": {
     cases: checkProof,
     altered: refused(async (c, file) => verifyProof(c.proof, c.files, await trustOf(c, file))),
+  },
+  "endorsement.json": {
+    cases: checkEndorsement,
+    forged: checkForgedEndorsement,
+    unfinished: refused(unfinished),
+    keys: checkEndorsementKey,
+    refused_keys: refused((c) => endorsement.parseKey(fromHex(c.spki))),
   },
   "image-data.json": { cases: checkImageData },
 };

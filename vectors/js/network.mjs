@@ -6,6 +6,7 @@
 
 import { Reader, Refused, ascii, be16, be32, compare, concat, equal, fixedHex, fromBase64, isName, prefixed16, sha256, toHex } from "./bytes.mjs";
 import { publicKey, verify } from "./ed25519.mjs";
+import { parseKey } from "./endorsement.mjs";
 import * as json from "./json.mjs";
 import { COSIGNER, LOG, isKeyName, parseCheckpoint, parseNote, verifierKey, vkey } from "./note.mjs";
 import { parsePolicy, policyText, verifyNote } from "./policy.mjs";
@@ -13,7 +14,7 @@ import { parsePolicy, policyText, verifyNote } from "./policy.mjs";
 const DOMAIN = ascii("birthmark/genesis/v1");
 const MAX_VALIDATORS = 22;
 const MAX_ORIGIN = 200;
-const MOST = { epochs: 1024, authorities: 1024, endorsement_keys: 64, submitters: 4096, signatures: 64 };
+const MOST = { epochs: 2, authorities: 1024, endorsement_keys: 64, submitters: 4096, signatures: 64 };
 const KEYS = ["consensus_key", "log_key", "cosigning_key"];
 const utf8 = (text) => new TextEncoder().encode(text);
 const refuseIf = (condition, code) => {
@@ -93,10 +94,11 @@ export async function parseNetwork(text) {
   const genesis = attempt("genesis", () => decodeGenesis(genesisBytes));
   refuseIf(document.origin !== genesis.origin, "contradicts_genesis");
   const epochs = await checkEpochs(document.epochs, genesis);
-  await checkAuthorities(document.authorities);
+  const authorities = await readKeys(document.authorities);
+  checkAuthorities(authorities);
   checkUnique(document.submitters, ({ number }) => number, ({ name }) => name, ({ key }) => toHex(key));
   await checkSignatures(bytes, signatures, epochs);
-  const { origin, authorities, submitters, maxAge } = document;
+  const { origin, submitters, maxAge } = document;
   return { id: await sha256(genesisBytes), origin, epochs, authorities, submitters, maxAge };
 }
 
@@ -198,12 +200,21 @@ async function checkEpochs(list, genesis) {
   return epochs;
 }
 
-async function checkAuthorities(authorities) {
+/** The endorsement keys ready to check with. */
+async function readKeys(authorities) {
+  const ready = async ({ keyId, spki, state }) => {
+    const key = await parseKey(spki);
+    refuseIf(!equal(keyId, key.keyId), "endorsement_key_id");
+    return { ...key, state };
+  };
+  const all = async (authority) => ({ ...authority, endorsementKeys: await Promise.all(authority.endorsementKeys.map(ready)) });
+  return Promise.all(authorities.map(all));
+}
+
+function checkAuthorities(authorities) {
   refuseIf(authorities.some(({ number, id }) => number === 0 || id === "unattested"), "reserved_authority");
   checkUnique(authorities, ({ number }) => number, ({ id }) => id);
-  const keys = authorities.flatMap(({ endorsementKeys }) => endorsementKeys);
-  for (const { keyId, spki } of keys) refuseIf(!equal(keyId, (await sha256(spki)).slice(0, 8)), "endorsement_key_id");
-  checkUnique(keys, ({ keyId }) => toHex(keyId));
+  checkUnique(authorities.flatMap(({ endorsementKeys }) => endorsementKeys), ({ keyId }) => toHex(keyId));
   const several = ({ endorsementKeys }) => endorsementKeys.filter(({ state }) => state === "current").length > 1;
   refuseIf(authorities.some(several), "several_current_keys");
 }

@@ -8,7 +8,8 @@
 // Not for: reading files or asking servers. Whom to trust is given (network).
 
 import { Reader, Refused, decimal, fromBase64, sha256, toHex } from "./bytes.mjs";
-import { parentHash } from "./body.mjs";
+import { encodeBody, parentHash } from "./body.mjs";
+import { checkEndorsement } from "./endorsement.mjs";
 import { decodeLeaf } from "./leaf.mjs";
 import { checkInclusion, leafHash } from "./merkle.mjs";
 import { verifyCheckpoint } from "./network.mjs";
@@ -16,7 +17,7 @@ import { parseCheckpoint, parseNote } from "./note.mjs";
 
 const HEADER = "c2sp.org/tlog-proof@v1";
 const MAX_TEXT = 160 * 1024;
-const MAX_ENDORSEMENT = 8 + 1024;
+const MAX_ENDORSEMENT = 8 + 512;
 const MAX_PATH = 64;
 const ASSURANCE = ["asserted", "attested", "endorsed"];
 
@@ -58,6 +59,7 @@ export async function verifyProof(text, files, trust) {
     throw new Refused("endorsement");
   }
   const names = namesOf(record, trust.network);
+  const endorsement = await endorsementOf(record, proof.endorsement, trust.network);
   const entry = bestEntry(record.entries, files);
   if (!entry) return { match: "other_file", tx_id: proof.index };
   return {
@@ -68,6 +70,7 @@ export async function verifyProof(text, files, trust) {
     parent: parentHash(record.entries, entry),
     recorded_at: record.minute * 60,
     assurance: ASSURANCE[record.assurance],
+    ...endorsement,
     ...names,
     checkpoint_size: checkpoint.size,
     checkpoint_time: checkpoint.time,
@@ -84,6 +87,15 @@ function readRecord(bytes) {
   }
   if (leaf.type !== 1 && leaf.type !== 2) throw new Refused("not_a_record");
   return leaf;
+}
+
+/** What is known of the authority's signature; without it, or without a network file, the validators' word. */
+async function endorsementOf(record, endorsement, network) {
+  if (record.endorsement_hash === null) return { endorsement: "none", endorsement_key: null };
+  if (!endorsement || !network) return { endorsement: "validators", endorsement_key: null };
+  const authority = network.authorities.find(({ number }) => number === record.authority);
+  const body = encodeBody({ ...record, authority_id: authority?.id ?? "unattested" });
+  return { endorsement: "verified", endorsement_key: await checkEndorsement(network.id, authority, endorsement, body) };
 }
 
 /** A bare policy knows no names. */

@@ -4,16 +4,18 @@
 //!
 //! Not for: reading files or asking servers (`birthmark`), nor for inclusion and cosignatures,
 //! which `proof` and `checkpoint` check. No server is trusted: a proof that holds comes from a quorum
-//! of the validators that the verifier's own policy names.
+//! of the validators that the verifier's own policy names. An endorsement that comes with it is checked
+//! here once more, by the keys in the verifier's own network file: then the validators' word for it is
+//! not needed either.
 //!
 //! Rules: `docs/PROTOCOL.md` section 10.
 
 use crate::batch::Assurance;
-use crate::body::{Entry, Kind};
+use crate::body::{Body, Entry, Kind};
 use crate::hash::{Digest, ImageHash};
 use crate::ids::TxId;
 use crate::leaf::{Leaf, LeafError, RecordLeaf};
-use crate::network::Trust;
+use crate::network::{EndorsementKeyState, EndorsementRefusal, Network, Trust};
 use crate::proof::{ProofBundle, ProofError};
 use crate::time::UnixSeconds;
 
@@ -70,8 +72,11 @@ pub struct Finding {
 pub enum EndorsementCheck {
     /// The record claims none.
     None,
-    /// The validators checked it; it is not here to be checked again.
+    /// The validators checked it; it, or the network file with its key, is not here to check it again.
     ByValidators,
+    /// It holds. Its key is in this state now: of a revoked one nobody can tell whether the authority still had
+    /// it to itself.
+    Verified(EndorsementKeyState),
 }
 
 /// Why a proof does not hold.
@@ -89,6 +94,9 @@ pub enum VerifyError {
     /// The endorsement beside the proof is not the one that the leaf names.
     #[error("the endorsement is not the one that the record names")]
     Endorsement,
+    /// The endorsement is the one that the leaf names, and is not the authority's under this record.
+    #[error("the record's endorsement does not hold: {0}")]
+    EndorsementRefused(#[from] EndorsementRefusal),
     /// The record names an authority that the network file does not have.
     #[error("the record's authority is not in the network file")]
     UnknownAuthority,
@@ -99,8 +107,13 @@ pub enum VerifyError {
 pub fn verify(candidates: &[Candidate], proof: &ProofBundle, trust: &Trust) -> Result<Verdict, VerifyError> {
     let checkpoint = proof.verify_inclusion(trust)?;
     let Leaf::Record(record) = Leaf::decode(&proof.leaf)? else { return Err(VerifyError::NotARecord) };
-    let endorsement = check_endorsement(&record, proof.endorsement.as_deref())?;
+    let endorsement = proof.endorsement.as_deref();
+    let named = check_named(&record, endorsement)?;
     let (authority, submitter) = names(&record, trust)?;
+    let endorsement = match (endorsement, trust.network()) {
+        (Some(bytes), Some(network)) => check_signature(&record, bytes, network)?,
+        _ => named,
+    };
     let tx_id = TxId(proof.index);
     let entries = record.entries.as_slice();
     let matching = [Kind::File, Kind::ImageData].into_iter().find_map(|kind| {
@@ -131,13 +144,26 @@ impl Finding {
     }
 }
 
-fn check_endorsement(record: &RecordLeaf, endorsement: Option<&[u8]>) -> Result<EndorsementCheck, VerifyError> {
+/// What the leaf alone says of an endorsement: whose hash it has.
+fn check_named(record: &RecordLeaf, endorsement: Option<&[u8]>) -> Result<EndorsementCheck, VerifyError> {
     match (record.endorsement_hash, endorsement) {
         (None, None) => Ok(EndorsementCheck::None),
         (Some(_), None) => Ok(EndorsementCheck::ByValidators),
         (Some(hash), Some(bytes)) if Digest::of_parts(&[bytes]) == hash => Ok(EndorsementCheck::ByValidators),
         (_, Some(_)) => Err(VerifyError::Endorsement),
     }
+}
+
+/// What was endorsed is the body, and that is the authority's name and the leaf's entries.
+fn check_signature(
+    record: &RecordLeaf,
+    endorsement: &[u8],
+    network: &Network,
+) -> Result<EndorsementCheck, VerifyError> {
+    let authority = network.authority(record.authority).ok_or(EndorsementRefusal::UnknownKey)?;
+    let body = Body { authority: authority.id.clone(), entries: record.entries.clone() };
+    let state = network.check_endorsement(record.authority, endorsement, &body.encode())?;
+    Ok(EndorsementCheck::Verified(state))
 }
 
 fn names(record: &RecordLeaf, trust: &Trust) -> Result<(Option<String>, Option<String>), VerifyError> {

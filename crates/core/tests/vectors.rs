@@ -4,8 +4,17 @@
 //! Not for: a second opinion. That is `vectors/check.mjs`, which shares no code with this crate.
 
 #[cfg(test)]
+#[path = "vectors/authority.rs"]
+mod authority;
+#[cfg(test)]
 #[path = "vectors/batch.rs"]
 mod batch;
+#[cfg(test)]
+#[path = "vectors/endorsed.rs"]
+mod endorsed;
+#[cfg(test)]
+#[path = "vectors/endorsement.rs"]
+mod endorsement;
 #[cfg(test)]
 #[path = "vectors/frame.rs"]
 mod frame;

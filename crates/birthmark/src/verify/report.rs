@@ -5,8 +5,9 @@ use std::path::Path;
 use birthmark_core::api::verify::AsOf;
 use birthmark_core::batch::Assurance;
 use birthmark_core::ids::TxId;
+use birthmark_core::network::EndorsementKeyState;
 use birthmark_core::time::UnixSeconds;
-use birthmark_core::verify::{Candidate, Finding, VerifyError};
+use birthmark_core::verify::{Candidate, EndorsementCheck, Finding, VerifyError};
 use serde_json::{Value, json};
 
 use super::Unchecked;
@@ -169,10 +170,20 @@ fn proven(matched: Matched, finding: &Finding) {
     say(match finding.record.assurance {
         Assurance::Asserted => format!("  Claimed by {submitter}; no authority vouches for it."),
         Assurance::Attested => format!("  {submitter} says that {authority} recognised the camera's sensor."),
-        Assurance::Endorsed => {
-            format!("  {authority} vouches for it; its signature was checked by the validators only.")
-        }
+        Assurance::Endorsed => match finding.endorsement {
+            EndorsementCheck::Verified(_) => {
+                format!("  {authority} vouches for it; its endorsement was checked here.")
+            }
+            EndorsementCheck::None | EndorsementCheck::ByValidators => {
+                format!("  {authority} vouches for it; endorsement checked by the validators only.")
+            }
+        },
     });
+    if finding.endorsement == EndorsementCheck::Verified(EndorsementKeyState::Revoked) {
+        say(
+            "  Caution: the key of that endorsement was revoked since. The record stands, but whoever else had the key could have vouched as well.",
+        );
+    }
     say(format_args!(
         "  Cosigned by {} of the policy's validators{}: {}.",
         finding.cosigners.len(),
@@ -205,6 +216,15 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
             "timestamp": finding.recorded_at,
             "tx_id": finding.tx_id,
             "assurance": finding.record.assurance,
+            "endorsement": match finding.endorsement {
+                EndorsementCheck::None => "none",
+                EndorsementCheck::ByValidators => "validators",
+                EndorsementCheck::Verified(_) => "verified",
+            },
+            "endorsement_key": match finding.endorsement {
+                EndorsementCheck::Verified(state) => Some(state),
+                EndorsementCheck::None | EndorsementCheck::ByValidators => None,
+            },
             "authority_id": finding.authority,
             "aggregator": finding.submitter,
             "checkpoint_size": finding.checkpoint_size,

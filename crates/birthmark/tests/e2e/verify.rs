@@ -130,3 +130,79 @@ fn wrong_usage_is_could_not_be_checked() {
     }
     assert_eq!(run(&["verify", "--help"]).status.code(), Some(0));
 }
+
+/// One of `vectors/proof.json`: its file, proof and policy written to a folder.
+struct Vector {
+    file: PathBuf,
+    policy: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Vector {
+    fn new(list: &str, name: &str) -> Self {
+        let vectors: Value = serde_json::from_str(include_str!("../../../../vectors/proof.json")).unwrap();
+        let case = vectors[list].as_array().unwrap().iter().find(|case| case["name"] == name).expect(name);
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        // The hashes there are of such texts.
+        let file = write("photo", "birthmark vectors: processed");
+        write("photo.tlog-proof", case["proof"].as_str().unwrap());
+        let trust = case["trust"].as_str().unwrap();
+        let policy = write("policy", vectors["trust"][trust].as_str().unwrap());
+        Self { file, policy, _folder: folder }
+    }
+
+    fn verify(&self, more: &[&str]) -> std::process::Output {
+        let (file, policy) = (self.file.to_str().unwrap(), self.policy.to_str().unwrap());
+        run(&[&["verify", file, "--policy", policy], more].concat())
+    }
+}
+
+#[test]
+fn an_endorsement_is_checked_here_where_it_can_be_and_otherwise_said_not_to_be() {
+    for (name, endorsement, key, words) in [
+        ("endorsed, with the endorsement", "verified", Value::from("current"), "its endorsement was checked here."),
+        ("endorsed, without the endorsement", "validators", Value::Null, "endorsement checked by the validators only."),
+        ("endorsed, by a bare policy", "validators", Value::Null, "endorsement checked by the validators only."),
+        (
+            "endorsed, by a key that was revoked since",
+            "verified",
+            Value::from("revoked"),
+            "the key of that endorsement was revoked since.",
+        ),
+    ] {
+        let vector = Vector::new("cases", name);
+        let output = vector.verify(&["--json"]);
+        let answer = json_lines(&output).pop().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {answer}");
+        assert_eq!(answer["assurance"], "endorsed", "{name}");
+        assert_eq!((&answer["endorsement"], &answer["endorsement_key"]), (&Value::from(endorsement), &key), "{name}");
+        let said = String::from_utf8(vector.verify(&[]).stdout).unwrap();
+        assert!(said.contains(words), "{name}: {said}");
+        assert_eq!(said.contains("Caution"), key == "revoked", "{name}: {said}");
+    }
+    let attested = Vector::new("cases", "processed photo").verify(&["--json"]);
+    let answer = json_lines(&attested).pop().unwrap();
+    assert_eq!((&answer["assurance"], &answer["endorsement"]), (&Value::from("attested"), &Value::from("none")));
+}
+
+#[test]
+fn an_endorsement_that_does_not_hold_is_a_proof_that_does_not_hold() {
+    for name in [
+        "a flipped bit in the endorsement",
+        "another capture's endorsement",
+        "another authority's endorsement",
+        "an endorsement by a key that this file does not have yet",
+        "an endorsement that the leaf does not name",
+        "a revoked key's wrong endorsement",
+    ] {
+        let output = Vector::new("altered", name).verify(&["--json"]);
+        let answer = json_lines(&output).pop().unwrap();
+        assert_eq!((output.status.code(), &answer["result"]), (Some(2), &Value::from("bad_proof")), "{name}");
+        assert!(answer["error"].as_str().unwrap().contains("endorsement"), "{name}: {answer}");
+    }
+}

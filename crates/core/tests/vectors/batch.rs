@@ -8,6 +8,7 @@ use birthmark_core::ids::{NetworkId, SubmitterNumber};
 use birthmark_core::note::PublicKey;
 use serde_json::{Value, json};
 
+use crate::authority::vouch;
 use crate::frame::{Vectors, bytes, decode_code, digest, hash, patched, text, with_large_s};
 use crate::records::{assurance, body, capture, edit, full_capture};
 
@@ -66,7 +67,9 @@ fn batch_json() {
         })
     };
     let attested = transaction(1, &[], "SIMULATED_MFG_001", capture());
-    let endorsed = transaction(2, &[0x5a; 8 + 256], "SIMULATED_MFG_001", full_capture());
+    let mut endorsed = transaction(2, &[], "SIMULATED_MFG_001", full_capture());
+    let vouched = vouch(1, NetworkId(digest("network")), &body(&endorsed).encode(), "batch");
+    endorsed["endorsement"] = hex::encode(vouched.endorsement.encode()).into();
     let asserted = transaction(0, &[], "unattested", edit());
     let cases = vec![
         signed_batch("one attested", 1, &json!([attested]), &[]),

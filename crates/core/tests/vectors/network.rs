@@ -8,6 +8,7 @@ use birthmark_core::time::Minute;
 use birthmark_core::{base64, network};
 use serde_json::{Value, json};
 
+use crate::endorsement::refused_spkis;
 use crate::frame::{Vectors, bytes, decode_code, hash, patched};
 use crate::world::{
     MINUTE, ORIGIN, authorities, network_file, origin, policy_of, secret, signed, submitters, validator,
@@ -151,6 +152,17 @@ fn file_with(change: impl FnOnce(&mut Value)) -> String {
     file.to_string()
 }
 
+/// The authority with an endorsement key that is none, under the id that it would have.
+fn with_spki(name: &str) -> String {
+    let spki = refused_spkis().into_iter().find(|(listed, _)| *listed == name).unwrap().1;
+    changed(|d| {
+        let key_id = network::EndorsementKeyId::of_spki(&spki);
+        d["authorities"][0]["endorsement_keys"][0] =
+            json!({"key_id": key_id, "spki": base64::encode(&spki), "state": "current"});
+    })
+}
+
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn refused() -> Vec<(&'static str, String, &'static str)> {
     let two = |change: fn(&mut Vec<Value>)| {
         let mut epochs = two_epoch_list();
@@ -247,6 +259,39 @@ fn refused() -> Vec<(&'static str, String, &'static str)> {
             "another endorsement key's id",
             changed(|d| d["authorities"][0]["endorsement_keys"][0]["key_id"] = "00".repeat(8).into()),
             "endorsement_key_id",
+        ),
+        ("an endorsement key of exponent 3", with_spki("exponent 3"), "endorsement_key"),
+        ("an endorsement key of 2047 bits", with_spki("2047 bits"), "endorsement_key"),
+        ("an endorsement key for RSASSA-PSS", with_spki("RSASSA-PSS"), "endorsement_key"),
+        ("an endorsement key with a byte more", with_spki("a byte over"), "endorsement_key"),
+        (
+            "an endorsement key of two authorities",
+            changed(|d| {
+                d["authorities"][1]["endorsement_keys"][0] = d["authorities"][0]["endorsement_keys"][0].clone();
+            }),
+            "duplicate",
+        ),
+        (
+            "two current endorsement keys",
+            changed(|d| {
+                let other = d["authorities"][1]["endorsement_keys"].take();
+                d["authorities"][1]["endorsement_keys"] = json!([]);
+                d["authorities"][0]["endorsement_keys"].as_array_mut().unwrap().push(other[0].clone());
+            }),
+            "several_current_keys",
+        ),
+        (
+            "an unknown state of an endorsement key",
+            changed(|d| d["authorities"][0]["endorsement_keys"][0]["state"] = "lost".into()),
+            "document",
+        ),
+        ("a token key of 31 bytes", changed(|d| d["authorities"][0]["token_key"] = "00".repeat(31).into()), "document"),
+        (
+            "three epochs",
+            two(|e| {
+                e.push(e[1].clone());
+            }),
+            "list_length",
         ),
         ("min_token_version 3", changed(|d| d["authorities"][0]["rules"]["min_token_version"] = 3.into()), "document"),
     ]

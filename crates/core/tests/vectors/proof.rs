@@ -5,21 +5,29 @@ use birthmark_core::base64;
 use birthmark_core::body::Kind;
 use birthmark_core::hash::Digest;
 use birthmark_core::merkle::{MerkleError, TreeHash, leaf_hash, prove_inclusion, root_of};
-use birthmark_core::network::Trust;
+use birthmark_core::network::{EndorsementRefusal, Trust};
 use birthmark_core::proof::{ProofBundle, ProofError};
-use birthmark_core::verify::{Candidate, Verdict, VerifyError, verify};
+use birthmark_core::verify::{Candidate, EndorsementCheck, Verdict, VerifyError, verify};
 use serde_json::{Value, json};
 
+use crate::endorsed::{forged, genuine};
 use crate::frame::{Vectors, decode_code, hash};
-use crate::log::{checkpoint_code, code as trust_code, trust, trusts};
+use crate::log::{checkpoint_code, code as trust_code, trust, trusts as log_trusts};
 use crate::records::{block, capture, edit, leaf, record};
-use crate::world::{checkpoint, lines, note};
+use crate::world::{authorities, checkpoint, endorsement_key, lines, network_file_of, note};
 
-const ENDORSEMENT: [u8; 264] = [0x5a; 264];
+/// The log's trusts, and a later file of the same network in which the authority's key is revoked.
+fn trusts() -> Value {
+    let mut trusts = log_trusts();
+    let mut authorities = authorities();
+    authorities[0]["endorsement_keys"] = json!([endorsement_key(1, "revoked"), endorsement_key(3, "current")]);
+    trusts["revoked"] = network_file_of(authorities).into();
+    trusts
+}
 
 /// The log's leaves: genesis, a capture, a block, an endorsed capture with image data, an edit, …
-fn leaves() -> Vec<Vec<u8>> {
-    let endorsement = Digest::of_parts(&[&ENDORSEMENT]).to_string();
+pub(crate) fn leaves() -> Vec<Vec<u8>> {
+    let endorsement = Digest::of_parts(&[&genuine()]).to_string();
     let mut list = [
         block(0, &"00".repeat(32)),
         record(1, 1, None, &capture()),
@@ -35,7 +43,7 @@ fn leaves() -> Vec<Vec<u8>> {
     list.iter().map(|fields| leaf(fields).encode()).collect()
 }
 
-fn with_picture() -> Value {
+pub(crate) fn with_picture() -> Value {
     let mut entries = capture();
     entries
         .as_array_mut()
@@ -44,13 +52,13 @@ fn with_picture() -> Value {
     entries
 }
 
-struct Tree {
+pub(crate) struct Tree {
     leaves: Vec<Vec<u8>>,
     hashes: Vec<TreeHash>,
 }
 
 impl Tree {
-    fn new(leaves: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(leaves: Vec<Vec<u8>>) -> Self {
         let hashes = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
         Self { leaves, hashes }
     }
@@ -60,7 +68,7 @@ impl Tree {
         note(&tree, &lines(&tree, 1, &[0, 3, 2]))
     }
 
-    fn prove(&self, index: usize) -> ProofBundle {
+    pub(crate) fn prove(&self, index: usize) -> ProofBundle {
         let mut source = |level: u8, at: u64| {
             let start = usize::try_from(at << level).unwrap();
             Ok::<_, MerkleError>(root_of(&self.hashes[start..start + (1 << level)]))
@@ -94,14 +102,17 @@ fn candidates(list: &Value) -> Vec<Candidate> {
 fn accepted() -> Vec<(&'static str, &'static str, String, Value)> {
     let tree = Tree::new(leaves());
     let lone = Tree::new(leaves().drain(1..2).collect());
-    let endorsed = ProofBundle { endorsement: Some(ENDORSEMENT.to_vec()), ..tree.prove(3) };
+    let endorsed = ProofBundle { endorsement: Some(genuine()), ..tree.prove(3) }.to_string();
     vec![
         ("processed photo", "network", tree.prove(1).to_string(), file("processed")),
         ("raw samples", "network", tree.prove(1).to_string(), file("raw")),
         ("by a bare policy", "policy", tree.prove(1).to_string(), file("processed")),
         ("within epoch 0", "two_epochs", tree.prove(1).to_string(), file("processed")),
-        ("endorsed, with the endorsement", "network", endorsed.to_string(), file("processed")),
+        ("endorsed, with the endorsement", "network", endorsed.clone(), file("processed")),
         ("endorsed, without the endorsement", "network", tree.prove(3).to_string(), file("processed")),
+        ("endorsed, by a bare policy", "policy", endorsed.clone(), file("processed")),
+        ("endorsed, by a key that was revoked since", "revoked", endorsed.clone(), file("processed")),
+        ("endorsed, another file", "network", endorsed, file("another")),
         ("same picture data, other file", "network", tree.prove(3).to_string(), file_and_picture("x", "picture")),
         (
             "the file comes before its picture data",
@@ -159,7 +170,7 @@ fn altered() -> Vec<(&'static str, &'static str, String, &'static str)> {
     canonical[at] += 1;
     let stray_bits = String::from_utf8(canonical).unwrap();
     let endorsement = [0x5a; 263].to_vec();
-    vec![
+    let mut altered = vec![
         ("a changed byte in the leaf", "network", changed(&|b| *b.leaf.last_mut().unwrap() ^= 1), "inclusion"),
         ("a changed hash in the leaf", "network", changed(&|b| b.leaf[20] ^= 1), "inclusion"),
         ("the next leaf", "network", changed(&|b| b.leaf = tree.leaves[2].clone()), "inclusion"),
@@ -241,7 +252,9 @@ fn altered() -> Vec<(&'static str, &'static str, String, &'static str)> {
         ("an authority that the network does not have", "network", tree.prove(5).to_string(), "unknown_authority"),
         ("a proven leaf of version 2", "network", garbled(|leaf| leaf[0] = 2), "leaf"),
         ("a proven leaf with a byte more", "network", garbled(|leaf| leaf.push(0)), "leaf"),
-    ]
+    ];
+    altered.extend(forged());
+    altered
 }
 
 const fn proof_code(error: &ProofError) -> &'static str {
@@ -265,6 +278,8 @@ const fn code(error: &VerifyError) -> &'static str {
         VerifyError::Leaf(_) => "leaf",
         VerifyError::NotARecord => "not_a_record",
         VerifyError::Endorsement => "endorsement",
+        VerifyError::EndorsementRefused(EndorsementRefusal::UnknownKey) => "unknown_endorsement_key",
+        VerifyError::EndorsementRefused(EndorsementRefusal::Endorsement(_)) => "bad_endorsement",
         VerifyError::UnknownAuthority => "unknown_authority",
     }
 }
@@ -282,6 +297,15 @@ fn verdict(verdict: &Verdict) -> Value {
             "match": if finding.entry.kind == Kind::File { "file" } else { "image_data" },
             "tx_id": finding.tx_id, "image_hash": finding.entry.hash, "level": finding.entry.level as u8,
             "parent": finding.parent, "recorded_at": finding.recorded_at, "assurance": finding.record.assurance,
+            "endorsement": match finding.endorsement {
+                EndorsementCheck::None => "none",
+                EndorsementCheck::ByValidators => "validators",
+                EndorsementCheck::Verified(_) => "verified",
+            },
+            "endorsement_key": match finding.endorsement {
+                EndorsementCheck::Verified(state) => json!(state),
+                EndorsementCheck::None | EndorsementCheck::ByValidators => Value::Null,
+            },
             "authority": finding.authority, "submitter": finding.submitter, "checkpoint_size": finding.checkpoint_size,
             "checkpoint_time": finding.checkpoint_time, "cosigners": finding.cosigners,
         }),

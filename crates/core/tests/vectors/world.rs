@@ -2,15 +2,15 @@
 
 use birthmark_core::base64;
 use birthmark_core::checkpoint::Checkpoint;
-use birthmark_core::hash::Digest;
+use birthmark_core::ids::NetworkId;
 use birthmark_core::merkle::TreeHash;
-use birthmark_core::network::{NetworkBuilder, Validator, cosigner_name};
+use birthmark_core::network::{EndorsementKeyId, Network, NetworkBuilder, Validator, cosigner_name};
 use birthmark_core::note::{KeyName, NoteSignature, NoteSigner, SecretKey};
 use birthmark_core::policy::{Policy, PolicyMember};
 use birthmark_core::time::{Minute, UnixSeconds};
-use blind_rsa_signatures::SecretKeySha384PSSDeterministic;
 use serde_json::{Value, json};
 
+use crate::authority::{spki, token_secret};
 use crate::frame::digest;
 
 pub(crate) const ORIGIN: &str = "birthmark.example/vectors";
@@ -75,25 +75,19 @@ pub(crate) fn policy_of(numbers: &[usize]) -> String {
     Policy::of_validators(&sorted.iter().map(member).collect::<Vec<_>>()).unwrap().to_string()
 }
 
-/// The authority's endorsement keys, 1 and 2. They are published and protect nothing.
-pub(crate) fn endorsement_secret(number: u8) -> SecretKeySha384PSSDeterministic {
-    let pem = match number {
-        1 => include_str!("../../../../vectors/keys/endorsement-1.pem"),
-        _ => include_str!("../../../../vectors/keys/endorsement-2.pem"),
-    };
-    SecretKeySha384PSSDeterministic::from_pem(pem).unwrap()
+/// An entry of an authority's endorsement keys.
+pub(crate) fn endorsement_key(number: u8, state: &str) -> Value {
+    let spki = spki(number);
+    json!({"key_id": EndorsementKeyId::of_spki(&spki), "spki": base64::encode(spki), "state": state})
 }
 
 pub(crate) fn authorities() -> Value {
-    let spki = endorsement_secret(1).public_key().unwrap().to_der().unwrap();
-    let id = Digest::of_parts(&[&spki]).to_string();
-    let key_id = id.get(..16).unwrap();
     json!([
         {
             "number": 1, "id": "SIMULATED_MFG_001", "rules": {"min_token_version": 1},
-            "endorsement_keys": [{"key_id": key_id, "spki": base64::encode(spki), "state": "current"}],
+            "token_key": token_secret().public(), "endorsement_keys": [endorsement_key(1, "current")],
         },
-        {"number": 7, "id": "SOFTWARE_001"},
+        {"number": 7, "id": "SOFTWARE_001", "endorsement_keys": [endorsement_key(2, "current")]},
     ])
 }
 
@@ -103,15 +97,25 @@ pub(crate) fn submitters() -> Value {
 
 /// The file of a network that has just begun, made as `birthmark` makes it.
 pub(crate) fn network_file() -> String {
+    network_file_of(authorities())
+}
+
+/// The same network, with these authorities in its file.
+pub(crate) fn network_file_of(authorities: Value) -> String {
     let mut builder = NetworkBuilder::new(origin(), Minute(MINUTE));
     builder.validators = (0..4).map(validator).collect();
     builder.validators[0].p2p_address = Some("validator-0.example:8547".to_owned());
-    builder.authorities = serde_json::from_value(authorities()).unwrap();
+    builder.authorities = serde_json::from_value(authorities).unwrap();
     builder.submitters = serde_json::from_value(submitters()).unwrap();
     let keys: Vec<SecretKey> = (0..4).map(|number| secret("log", number)).collect();
     let (file, network) = builder.build().unwrap().sign(&keys.iter().collect::<Vec<_>>()).unwrap();
     assert_eq!(network.current_policy().to_string(), policy_of(&[0, 1, 2, 3]));
     String::from_utf8(file).unwrap()
+}
+
+/// Its id, whatever its authorities.
+pub(crate) fn network_id() -> NetworkId {
+    Network::parse(network_file().as_bytes()).unwrap().network_id()
 }
 
 /// A document signed by validators' log keys, put together by hand.
