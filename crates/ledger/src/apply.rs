@@ -1,7 +1,8 @@
 //! The deterministic step of the registry: state and block give changes, or the block is invalid for
 //! everyone.
 //!
-//! For: [`apply`], used alike to judge a proposal and to apply a finalized block.
+//! For: [`apply`], used alike to judge a proposal and to apply a finalized block. Signatures come first,
+//! of batches and of endorsements, and only then the state.
 //!
 //! Not for: reading or writing a store; the state comes as [`State`], the changes go out as values.
 //! Nor for clocks: a block whose minute lies ahead is waited for by the node, not refused here.
@@ -18,7 +19,7 @@ use birthmark_core::time::Minute;
 
 use crate::block::{BlockError, Header, decode_payload};
 use crate::index::{self, IndexRecord};
-use crate::rules::{self, Refusal};
+use crate::rules::{Refusal, Rules};
 
 /// What a step needs to know of the state before it.
 pub trait State {
@@ -100,12 +101,14 @@ pub enum InvalidBlock {
 
 /// Applies one block. The outer error is the store's, never a verdict.
 pub fn apply<S: State>(
-    network: &Network,
+    rules: Rules<'_>,
     state: &S,
     header: &[u8],
     payload: &[u8],
 ) -> Result<Result<Changes, InvalidBlock>, S::Error> {
-    let (header, batches) = match decode(network, state, header, payload) {
+    let checked = decode(rules.network, state, header, payload)
+        .and_then(|(header, batches)| check_endorsements(rules, &batches).map(|()| (header, batches)));
+    let (header, batches) = match checked {
         Ok(decoded) => decoded,
         Err(invalid) => return Ok(Err(invalid)),
     };
@@ -113,7 +116,7 @@ pub fn apply<S: State>(
     for (batch_at, batch) in batches.iter().enumerate() {
         for (at, place) in batch.places.iter().enumerate() {
             let Place::Record(transaction) = place else { continue };
-            if let Err(reason) = step.record(network, batch.submitter, transaction)? {
+            if let Err(reason) = step.record(rules, batch.submitter, transaction)? {
                 return Ok(Err(reason.at(batch_at, at)));
             }
         }
@@ -146,6 +149,26 @@ fn decode<S: State>(
             .map_err(|cause| InvalidBlock::Signature(at, cause))?;
     }
     Ok((header, batches))
+}
+
+/// All of a block's endorsements at once. `Rules::check` asks for each again, and is then answered from memory.
+fn check_endorsements(rules: Rules<'_>, batches: &[BlockBatch]) -> Result<(), InvalidBlock> {
+    let (mut places, mut transactions) = (Vec::new(), Vec::new());
+    for (batch_at, batch) in batches.iter().enumerate() {
+        for (at, place) in batch.places.iter().enumerate() {
+            if let Place::Record(transaction) = place
+                && transaction.assurance() == Assurance::Endorsed
+            {
+                places.push((batch_at, at));
+                transactions.push(transaction);
+            }
+        }
+    }
+    let refused = rules.endorsements.first_refused(rules.network, rules.stage, &transactions);
+    match refused.and_then(|(number, refusal)| Some((places.get(number)?, refusal))) {
+        Some(((batch, at), refusal)) => Err(InvalidBlock::Refused { batch: *batch, at: *at, refusal }),
+        None => Ok(()),
+    }
 }
 
 /// The state while a block's transactions are taken up one after another.
@@ -188,7 +211,7 @@ impl<'a, S: State> Step<'a, S> {
 
     fn record(
         &mut self,
-        network: &Network,
+        rules: Rules<'_>,
         submitter: SubmitterNumber,
         transaction: &Transaction,
     ) -> Result<Result<(), Reason>, S::Error> {
@@ -196,7 +219,7 @@ impl<'a, S: State> Step<'a, S> {
             Some(_) => Ok(true),
             None => self.state.records_of(hash).map(|records| !records.is_empty()),
         };
-        let authority = match rules::check(network, transaction, recorded)? {
+        let authority = match rules.check(transaction, recorded)? {
             Ok(authority) => authority,
             Err(refusal) => return Ok(Err(Reason::Refused(refusal))),
         };

@@ -17,13 +17,16 @@ use birthmark_core::time::Minute;
 use parking_lot::Mutex;
 
 use crate::apply::{self, Changes, InvalidBlock, State};
+use crate::endorsements::Endorsements;
 use crate::index::IndexRecord;
+use crate::rules::{Rules, Stage};
 use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
 
 /// A registry's state on disk. Cheap to read from many threads; blocks are applied one at a time.
 #[derive(Debug)]
 pub struct Ledger {
     network: Arc<Network>,
+    endorsements: Endorsements,
     store: Arc<Store>,
     edge: Mutex<Edge>,
     head: ArcSwap<Head>,
@@ -137,12 +140,22 @@ impl Ledger {
             store.sync()?;
             (edge, head)
         };
-        Ok(Self { network, store, edge: Mutex::new(edge), head: ArcSwap::from_pointee(head) })
+        let endorsements = Endorsements::default();
+        Ok(Self { network, endorsements, store, edge: Mutex::new(edge), head: ArcSwap::from_pointee(head) })
     }
 
     /// The network that this is the ledger of.
     pub const fn network(&self) -> &Arc<Network> {
         &self.network
+    }
+
+    /// By which transactions and proposals are judged.
+    pub fn rules(&self) -> Rules<'_> {
+        Rules { network: &self.network, endorsements: &self.endorsements, stage: Stage::Proposed }
+    }
+
+    fn view(&self) -> Result<View<'_>, StoreError> {
+        View::new(self.rules(), self.store.reader())
     }
 
     /// The last durably applied block.
@@ -158,7 +171,7 @@ impl Ledger {
         let mut recorded = Vec::new();
         let mut applied = None;
         for block in blocks {
-            let view = View::new(&self.network, self.store.reader())?;
+            let view = self.view()?;
             let expected = view.base.height.0 + 1;
             if block.height.0 < expected {
                 let known = view.store.block(block.height)?;
@@ -170,8 +183,8 @@ impl Ledger {
             if block.height.0 > expected {
                 return Err(LedgerError::Gap { expected, got: block.height.0 });
             }
-            let changes = apply::apply(&self.network, &view, block.header, block.payload)?
-                .map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
+            let changes =
+                view.decided(block)?.map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
             let id = BlockId { digest: block.digest, parent: block.parent };
             applied = Some(self.store.commit(&mut edge, &changes, &id)?);
             recorded.extend(changes.bodies.iter().map(|(digest, _, assurance)| (*digest, *assurance)));
@@ -185,12 +198,12 @@ impl Ledger {
 
     /// The state after `ancestors`, consecutive blocks of which the first ones may be applied already.
     pub fn view_after(&self, ancestors: &[Block<'_>]) -> Result<Result<View<'_>, InvalidBlock>, LedgerError> {
-        let mut view = View::new(&self.network, self.store.reader())?;
+        let mut view = self.view()?;
         for block in ancestors {
             if block.height.0 <= view.base.height.0 {
                 continue;
             }
-            match apply::apply(&self.network, &view, block.header, block.payload)? {
+            match view.decided(block)? {
                 Ok(changes) => view.overlays.push(changes),
                 Err(invalid) => return Ok(Err(invalid)),
             }
@@ -259,6 +272,11 @@ impl Reading {
         }))
     }
 
+    /// A record's endorsement: `key_id ‖ signature`, if it has one and this store keeps it.
+    pub fn endorsement(&self, tx_id: TxId) -> Result<Option<Vec<u8>>, LedgerError> {
+        Ok(self.store.endorsement(tx_id)?)
+    }
+
     /// The hashes that show leaf `tx_id` to be in the log.
     pub fn prove_inclusion(&self, tx_id: TxId) -> Result<Vec<TreeHash>, LedgerError> {
         Ok(merkle::prove_inclusion(tx_id.0, self.head.size, &mut |level, index| self.store.subtree(level, index))?)
@@ -297,21 +315,27 @@ impl std::fmt::Debug for Reading {
 
 /// A consistent state: what is on disk, and blocks above it that are not final yet.
 pub struct View<'a> {
-    network: &'a Network,
+    rules: Rules<'a>,
     store: StoreReader,
     base: Head,
     overlays: Vec<Changes>,
 }
 
 impl<'a> View<'a> {
-    fn new(network: &'a Network, store: StoreReader) -> Result<Self, StoreError> {
+    fn new(rules: Rules<'a>, store: StoreReader) -> Result<Self, StoreError> {
         let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
-        Ok(Self { network, store, base, overlays: Vec::new() })
+        Ok(Self { rules, store, base, overlays: Vec::new() })
+    }
+
+    /// What the next block changes, whose validators have decided already.
+    fn decided(&self, block: &Block<'_>) -> Result<Result<Changes, InvalidBlock>, StoreError> {
+        let rules = Rules { stage: Stage::Decided, ..self.rules };
+        apply::apply(rules, self, block.header, block.payload)
     }
 
     /// Judges the next block on this state.
     pub fn judge(&self, header: &[u8], payload: &[u8]) -> Result<Result<(), InvalidBlock>, LedgerError> {
-        Ok(apply::apply(self.network, self, header, payload)?.map(drop))
+        Ok(apply::apply(self.rules, self, header, payload)?.map(drop))
     }
 
     /// The digest of a block that is on disk already.

@@ -1,21 +1,24 @@
 //! The registry's ledger: which block is valid, what it changes, and how that is proven.
 //!
-//! The way of a block: `block` decodes it, `rules` judge it, `apply` turns it into changes,
-//! `store` commits them atomically, `index` finds what is recorded.
+//! The way of a block: `block` decodes it, `rules` judge it with `endorsements`, `apply` turns it into
+//! changes, `store` commits them atomically, `index` finds what is recorded.
 //! [`Ledger`] ties these together.
 //!
 //! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone
 //! (`birthmark-node`).
 //!
 //! Everything but `store` and [`Ledger`] is pure: the same state and block give the same changes on
-//! every node. Formats: `docs/PROTOCOL.md` sections 7 to 9.
+//! every node. What `endorsements` remembers saves time and decides nothing. Formats: `docs/PROTOCOL.md` sections 7 to 9.
 
 pub mod apply;
 pub mod block;
+pub mod endorsements;
 pub mod index;
 mod ledger;
 pub mod rules;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use ledger::{Block, BlockInfo, Found, Head, Ledger, LedgerError, Reading, View};
 pub use store::StoreError;

@@ -2,7 +2,9 @@ use birthmark_core::batch::{Batch, BlockBatch, Place, SubmitterKey, Transaction}
 use birthmark_core::body::{Body, Entries, Entry, Kind, Level, Parent};
 use birthmark_core::ids::{AuthorityId, AuthorityNumber, Epoch, SubmitterName, UNATTESTED};
 use birthmark_core::merkle::{leaf_hash, root_of, verify_inclusion};
-use birthmark_core::network::{Authority, NetworkBuilder, Rules, Submitter, Validator};
+use birthmark_core::network::{
+    Authority, EndorsementKeyState, NetworkBuilder, Rules as AuthorityRules, Submitter, Validator,
+};
 use birthmark_core::note::{KeyName, PublicKey, SecretKey};
 use birthmark_core::tile::decode_entries;
 use proptest::prelude::*;
@@ -11,6 +13,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::block::{Header, encode_payload};
 use crate::rules::Refusal;
+use crate::testing::{endorse, endorsement_key};
+
+mod endorsed;
 
 const MINUTE: u32 = 29_000_000;
 
@@ -29,6 +34,11 @@ fn submitter_key(number: u16) -> SubmitterKey {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with_key_state(EndorsementKeyState::Current)
+    }
+
+    /// `MFG` has key 1 in this state, `OTHER` has key 2.
+    fn with_key_state(state: EndorsementKeyState) -> Self {
         let mut network = NetworkBuilder::new(KeyName::new("test.example/log").unwrap(), Minute(MINUTE));
         network.validators = vec![Validator {
             consensus_key: secret(1).public_key(),
@@ -36,13 +46,17 @@ impl Fixture {
             cosigning_key: secret(3).public_key(),
             p2p_address: None,
         }];
-        network.authorities = vec![Authority {
-            number: AuthorityNumber(1),
-            id: AuthorityId::new("MFG").unwrap(),
+        let authority = |number, id: &str, key| Authority {
+            number: AuthorityNumber(number),
+            id: AuthorityId::new(id).unwrap(),
             token_key: None,
-            rules: Rules::default(),
-            endorsement_keys: vec![],
-        }];
+            rules: AuthorityRules::default(),
+            endorsement_keys: vec![key],
+        };
+        network.authorities = vec![
+            authority(1, "MFG", endorsement_key(1, state)),
+            authority(2, "OTHER", endorsement_key(2, EndorsementKeyState::Current)),
+        ];
         network.submitters = [1, 2]
             .map(|number| Submitter {
                 number: SubmitterNumber(number),
@@ -58,14 +72,17 @@ impl Fixture {
         Ledger::open(self.folder.path(), Arc::clone(&self.network)).unwrap()
     }
 
+    /// Endorsed ones with the endorsement that `MFG` gives.
     fn batch(&self, submitter: u16, bodies: &[(Assurance, Body)]) -> BlockBatch {
-        let transactions: Vec<_> = bodies
-            .iter()
-            .map(|(assurance, body)| {
-                let endorsement = if *assurance == Assurance::Endorsed { vec![1; 264] } else { vec![] };
-                Transaction::new(*assurance, endorsement, body.clone()).unwrap()
-            })
-            .collect();
+        let transactions = bodies.iter().map(|(assurance, body)| {
+            let endorsed = *assurance == Assurance::Endorsed;
+            let endorsement = if endorsed { endorse(&self.network, 1, body) } else { vec![] };
+            Transaction::new(*assurance, endorsement, body.clone()).unwrap()
+        });
+        self.batch_of(submitter, transactions.collect())
+    }
+
+    fn batch_of(&self, submitter: u16, transactions: Vec<Transaction>) -> BlockBatch {
         let number = SubmitterNumber(submitter);
         let batch = Batch::sign(self.network.network_id(), number, &submitter_key(submitter), transactions);
         let places = batch.transactions.into_iter().map(Place::Record).collect();
@@ -166,7 +183,7 @@ fn a_block_is_applied_once_however_often_it_comes() {
 
 #[test]
 fn blocks_against_the_rules_are_invalid() {
-    use Assurance::{Asserted, Attested, Endorsed};
+    use Assurance::{Asserted, Attested};
     let fixture = Fixture::new();
     let ledger = fixture.open();
     let judge = |batches: &[BlockBatch]| judged(&fixture, &ledger, batches);
@@ -179,7 +196,6 @@ fn blocks_against_the_rules_are_invalid() {
         (Attested, body("NOBODY", vec![raw()]), Refusal::UnknownAuthority),
         (Attested, body(UNATTESTED, vec![raw()]), Refusal::UnattestedAssurance),
         (Asserted, body(UNATTESTED, vec![raw(), entry(Level::Raw, 2, Parent::None)]), Refusal::UnattestedCount),
-        (Endorsed, capture(1), Refusal::UnknownEndorsementKey),
         (Attested, body("MFG", vec![entry(Level::Validated, 1, outside)]), Refusal::Shape),
         (Attested, body("MFG", vec![raw(), entry(Level::Modified, 2, Parent::Entry(1))]), Refusal::Shape),
         (Attested, body("MFG", vec![entry(Level::Modified, 2, outside)]), Refusal::UnknownParent),

@@ -3,13 +3,15 @@
 //! Every transaction is judged by the ledger's own rules before it may wait for a block, so that what
 //! is accepted can be recorded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use birthmark_core::api::transactions::TransactionResult;
 use birthmark_core::batch::{Assurance, Batch, Transaction};
 use birthmark_core::body::BodyDigest;
 use birthmark_ledger::apply::State as _;
-use birthmark_ledger::{LedgerError, Reading, rules};
+use birthmark_ledger::rules::Refusal;
+use birthmark_ledger::{LedgerError, Reading};
 use birthmark_service::problem::Problem;
 use http::StatusCode;
 
@@ -17,9 +19,13 @@ use super::{published, unreadable};
 use crate::node::Shared;
 
 /// Checks, enqueues, waits at most `wait` for the record, and gives a result for each transaction.
-pub(super) async fn submit(shared: &Shared, batch: Batch, wait: Duration) -> Result<Vec<TransactionResult>, Problem> {
+pub(super) async fn submit(
+    shared: &Arc<Shared>,
+    batch: Batch,
+    wait: Duration,
+) -> Result<Vec<TransactionResult>, Problem> {
     let wanted: Vec<_> = batch.transactions.iter().map(|t| (t.body().digest(), t.assurance())).collect();
-    let refused = judge(shared, &batch.transactions).map_err(|cause| unreadable(&cause))?;
+    let (batch, refused) = judge(shared, batch).await?;
     // One signature covers the batch: what is refused in it would make a block invalid, so the rest
     // waits only if all of it may be recorded.
     if refused.iter().all(Option::is_none) {
@@ -40,7 +46,17 @@ pub(super) async fn submit(shared: &Shared, batch: Batch, wait: Duration) -> Res
     Ok(results.collect())
 }
 
-fn judge(shared: &Shared, transactions: &[Transaction]) -> Result<Vec<Option<rules::Refusal>>, LedgerError> {
+/// On a blocking thread: a batch of endorsements takes as long as a flush.
+async fn judge(shared: &Arc<Shared>, batch: Batch) -> Result<(Batch, Vec<Option<Refusal>>), Problem> {
+    let shared = Arc::clone(shared);
+    let judged = tokio::task::spawn_blocking(move || {
+        let refused = refusals(&shared, &batch.transactions)?;
+        Ok((batch, refused))
+    });
+    judged.await.map_err(|_| Problem::internal())?.map_err(|cause| unreadable(&cause))
+}
+
+fn refusals(shared: &Shared, transactions: &[Transaction]) -> Result<Vec<Option<Refusal>>, LedgerError> {
     let ledger = &shared.chain.ledger;
     // Readable here means recorded in some block, final or not; parents cannot vanish.
     let view = match ledger.view_after(&[])? {
@@ -51,7 +67,7 @@ fn judge(shared: &Shared, transactions: &[Transaction]) -> Result<Vec<Option<rul
         .iter()
         .map(|transaction| {
             let recorded = |hash: &_| view.records_of(hash).map(|records| !records.is_empty());
-            Ok(rules::check(ledger.network(), transaction, recorded)?.err())
+            Ok(ledger.rules().check(transaction, recorded)?.err())
         })
         .collect()
 }

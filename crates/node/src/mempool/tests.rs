@@ -60,6 +60,28 @@ fn a_batch_goes_when_all_of_it_is_on_record() {
 }
 
 #[test]
+fn an_endorsed_body_waits_behind_the_same_attested_one_and_settles_it_when_it_comes_first() {
+    let endorsed = |seed| {
+        let transaction = Transaction::new(Assurance::Endorsed, vec![1; 264], body(seed)).unwrap();
+        let network = NetworkId(Digest::from_bytes([0; 32]));
+        Batch::sign(network, SubmitterNumber(2), &SubmitterKey::from_seed([2; 32]), vec![transaction])
+    };
+    let pool = Mempool::new(1 << 20);
+    pool.add(batch(&[1]), &[false]).unwrap();
+    pool.add(endorsed(1), &[false]).unwrap();
+    assert_eq!(fill(&pool).len(), 1, "one record of a body a block");
+    pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
+    let next = pool.fill::<()>(1 << 20, |_, assurance| Ok(assurance <= Assurance::Attested)).unwrap();
+    assert!(matches!(&next[..], [batch] if batch.submitter == SubmitterNumber(2)), "{next:?}");
+    pool.recorded(&[(body(1).digest(), Assurance::Endorsed)]);
+    assert_eq!(pool.backlog(), (0, 0));
+
+    pool.add(endorsed(2), &[false]).unwrap();
+    pool.add(batch(&[2]), &[false]).unwrap();
+    assert_eq!(pool.backlog().0, 1, "the lesser one is no news");
+}
+
+#[test]
 fn a_discarded_batch_leaves_nothing_behind() {
     let pool = Mempool::new(1 << 20);
     let bad = batch(&[1, 2]);

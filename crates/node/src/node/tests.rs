@@ -9,14 +9,21 @@ use birthmark_core::api::transactions::{TransactionResult, TransactionsAnswer};
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::batch::{Assurance, Batch, Transaction};
 use birthmark_core::body::{Body, Entries, Entry, Kind, Level, Parent};
+use birthmark_core::endorsement::{self, CaptureDigest};
 use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName};
-use birthmark_core::network::{Authority, Network, NetworkBuilder, Rules, Submitter, Trust, Validator as Member};
+use birthmark_core::network::{
+    Authority, EndorsementKey, EndorsementKeyId, EndorsementKeyState, Network, NetworkBuilder, Rules, Submitter, Trust,
+    Validator as Member,
+};
 use birthmark_core::note::{KeyName, PublicKey, SecretKey};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::time::{Minute, UnixSeconds};
-use birthmark_core::verify::{Candidate, Verdict, verify};
+use birthmark_core::verify::{Candidate, EndorsementCheck, Verdict, verify};
 use birthmark_service::clock::ManualClock;
 use birthmark_service::secret_file;
+use blind_rsa_signatures::SecretKeySha384PSSDeterministic;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -37,6 +44,16 @@ struct Running {
     node: Node,
     router: Router,
     network: Arc<Network>,
+}
+
+/// The authority's key. It is published and protects nothing.
+fn endorsement_secret() -> SecretKeySha384PSSDeterministic {
+    let pem = include_str!("../../../../vectors/keys/endorsement-1.pem");
+    SecretKeySha384PSSDeterministic::from_pem(pem).unwrap()
+}
+
+fn endorsement_spki() -> Vec<u8> {
+    endorsement_secret().public_key().unwrap().to_der().unwrap()
 }
 
 fn aggregator() -> SubmitterKey {
@@ -61,7 +78,11 @@ impl Installation {
             id: AuthorityId::new("MFG").unwrap(),
             token_key: None,
             rules: Rules::default(),
-            endorsement_keys: vec![],
+            endorsement_keys: vec![EndorsementKey {
+                key_id: EndorsementKeyId::of_spki(&endorsement_spki()),
+                spki: endorsement_spki(),
+                state: EndorsementKeyState::Current,
+            }],
         }];
         let submitter = |number, name: &str, key: &SubmitterKey| Submitter {
             number: SubmitterNumber(number),
@@ -121,9 +142,31 @@ impl Running {
     }
 
     fn batch(&self, bodies: impl IntoIterator<Item = Body>) -> Batch {
-        let transactions =
-            bodies.into_iter().map(|body| Transaction::new(Assurance::Attested, vec![], body).unwrap()).collect();
+        self.batch_of(
+            bodies.into_iter().map(|body| Transaction::new(Assurance::Attested, vec![], body).unwrap()).collect(),
+        )
+    }
+
+    fn batch_of(&self, transactions: Vec<Transaction>) -> Batch {
         Batch::sign(self.network.network_id(), SubmitterNumber(1), &aggregator(), transactions)
+    }
+
+    /// With the authority's endorsement of `vouched`.
+    fn endorsed(&self, body: Body, vouched: &Body) -> Transaction {
+        let key = endorsement::PublicKey::from_spki(&endorsement_spki()).unwrap();
+        let digest = CaptureDigest::of(self.network.network_id(), key.id(), &vouched.encode());
+        let blinded = key.blind(&digest, &mut StdRng::seed_from_u64(1)).unwrap();
+        let signature = endorsement_secret().blind_sign(&blinded.blinded_message).unwrap().0;
+        let endorsement = key.finish(&digest, &blinded.blinded_message, &blinded.inverse, &signature).unwrap();
+        Transaction::new(Assurance::Endorsed, endorsement.encode(), body).unwrap()
+    }
+
+    async fn answer(&self, hash: ImageHash) -> (VerifyAnswer, ProofBundle) {
+        let (status, answer) = self.get::<VerifyAnswer>(&format!("/api/v1/verify/{hash}")).await;
+        assert_eq!(status, StatusCode::OK);
+        let answer = answer.unwrap();
+        let proof = ProofBundle::parse(answer.record.as_ref().unwrap().proof.as_ref().unwrap()).unwrap();
+        (answer, proof)
     }
 
     async fn end(self) {
@@ -168,6 +211,45 @@ async fn a_batch_is_recorded_proven_and_repeated_without_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attested_record_rises_when_its_endorsement_comes_and_the_proof_carries_it() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    let hash = ImageHash::from_bytes([1; 32]);
+    let file = [Candidate { kind: Kind::File, hash }];
+    let trust = Trust::Network(Box::new(Network::clone(&node.network)));
+    let check = |proof: &ProofBundle, trust: &Trust| match verify(&file, proof, trust).unwrap() {
+        Verdict::Match(finding) => (finding.record.assurance, finding.endorsement),
+        Verdict::OtherFile { .. } => panic!("the file's own proof"),
+    };
+    node.post(node.batch([raw("MFG", 1)]).encode()).await;
+    let (answer, proof) = node.answer(hash).await;
+    assert_eq!((answer.record.unwrap().assurance, &proof.endorsement), (Assurance::Attested, &None));
+    assert_eq!(check(&proof, &trust), (Assurance::Attested, EndorsementCheck::None));
+
+    let endorsed =
+        node.batch_of(vec![node.endorsed(raw("MFG", 1), &raw("MFG", 1)), node.endorsed(raw("MFG", 2), &raw("MFG", 2))]);
+    let (_, results) = node.post(endorsed.encode()).await;
+    assert!(results.iter().all(|result| matches!(result, TransactionResult::Recorded { .. })), "{results:?}");
+    let (answer, proof) = node.answer(hash).await;
+    let record = answer.record.unwrap();
+    assert_eq!((answer.verified, record.assurance), (true, Assurance::Endorsed));
+    assert_eq!(record.other_records.len(), 1, "the attested record stays");
+    assert_eq!(proof.endorsement.as_deref(), Some(endorsed.transactions[0].endorsement()));
+    let verified = EndorsementCheck::Verified(EndorsementKeyState::Current);
+    assert_eq!(check(&proof, &trust), (Assurance::Endorsed, verified));
+    let policy = Trust::Policy(node.network.current_policy().clone());
+    assert_eq!(check(&proof, &policy), (Assurance::Endorsed, EndorsementCheck::ByValidators));
+    // Attested once more: what is recorded is better, so nothing changes.
+    assert_eq!(node.post(node.batch([raw("MFG", 2)]).encode()).await.1, results[1..]);
+    node.end().await;
+
+    let node = installation.start().await;
+    let (_, proof) = node.answer(hash).await;
+    assert_eq!(check(&proof, &trust), (Assurance::Endorsed, verified), "after a restart");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_that_may_not_be_recorded_are_refused_by_code() {
     let installation = Installation::new();
     let node = installation.start().await;
@@ -183,6 +265,13 @@ async fn batches_that_may_not_be_recorded_are_refused_by_code() {
     assert_eq!(results[0], TransactionResult::Accepted, "kept out by the other one in its batch, to be sent again");
     assert_eq!(results[1], TransactionResult::Refused { code: "unknown_authority".to_owned() });
     assert!(matches!(node.post(good.encode()).await.1[..], [TransactionResult::Recorded { .. }]));
+    let unknown = Transaction::new(Assurance::Endorsed, vec![1; 264], raw("MFG", 6)).unwrap();
+    let stolen = node.endorsed(raw("MFG", 7), &raw("MFG", 8));
+    let fine = node.endorsed(raw("MFG", 9), &raw("MFG", 9));
+    let (_, results) = node.post(node.batch_of(vec![unknown, stolen, fine]).encode()).await;
+    let refused = |code: &str| TransactionResult::Refused { code: code.to_owned() };
+    let expected = [refused("unknown_endorsement_key"), refused("bad_endorsement"), TransactionResult::Accepted];
+    assert_eq!(results, expected);
     node.end().await;
 }
 
