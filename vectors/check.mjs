@@ -7,6 +7,7 @@ import * as batch from "./js/batch.mjs";
 import * as body from "./js/body.mjs";
 import * as ed25519 from "./js/ed25519.mjs";
 import * as endorsement from "./js/endorsement.mjs";
+import * as hpke from "./js/hpke.mjs";
 import { encodeValue, indexKey } from "./js/index.mjs";
 import { imageDataHash } from "./js/jpeg.mjs";
 import * as json from "./js/json.mjs";
@@ -18,6 +19,7 @@ import * as policy from "./js/policy.mjs";
 import { verifyProof } from "./js/proof.mjs";
 import { readSubmission } from "./js/submission.mjs";
 import * as token from "./js/token.mjs";
+import * as tokenV2 from "./js/token-v2.mjs";
 
 const { Refused, fixedHex, fromBase64, fromHex, toHex } = bytes;
 
@@ -55,6 +57,50 @@ async function checkToken(c) {
   same("opened", await token.open(key, c.key_index, nonce, sealed), nuc);
   sealed.authTag[0] ^= 1;
   same("forged", await refusal(() => token.open(key, c.key_index, nonce, sealed)), "forged");
+}
+
+async function checkHpke(c) {
+  same("suite", [c.mode, c.kem_id, c.kdf_id, c.aead_id], [1, 0x20, 1, 2]);
+  const [first] = c.encryptions;
+  const [info, psk, pskId, aad, ct] = [c.info, c.psk, c.psk_id, first.aad, first.ct].map((hex) => fromHex(hex));
+  const recipient = await hpke.deriveKeyPair(fromHex(c.ikmR));
+  same("recipient", recipient, { secret: c.skRm, public: c.pkRm });
+  const sealed = await hpke.seal(fromHex(c.ikmE), recipient.public, { info, psk, pskId, aad }, fromHex(first.pt));
+  same("sealed", sealed, { enc: c.enc, sealed: first.ct });
+  same("opened", await hpke.open(recipient, fromHex(c.enc), { info, psk, pskId, aad }, ct), first.pt);
+}
+
+/** What a version 2 token is bound to, and what of it travels. */
+const boundTo = (c) => ({
+  networkId: fixedHex(c.network_id, 32),
+  tableId: c.table_id,
+  keyIndex: c.key_index,
+  keyId: fixedHex(c.key_id, 8),
+  blindedMessage: fromHex(c.blinded_message),
+  nonce: fixedHex(c.nonce, 12),
+});
+const openToken = (c) =>
+  tokenV2.open(fixedHex(c.token_seed, 32), fixedHex(c.table_key, 32), boundTo(c), {
+    enc: fixedHex(c.enc, 32),
+    ciphertext: fromHex(c.ciphertext),
+    authTag: fixedHex(c.auth_tag, 16),
+  });
+
+async function checkTokenV2(c) {
+  const [tokenKey, tableKey, nucHash, deviceKey] = [c.token_key, c.table_key, c.nuc_hash, c.device_key].map((hex) => fixedHex(hex, 32));
+  same("token key", (await hpke.deriveKeyPair(fixedHex(c.token_seed, 32))).public, tokenKey);
+  same("commitment", await endorsement.commitment(fixedHex(c.key_id, 8), fromHex(c.blinded_message)), c.commitment);
+  const secrets = { nucHash, counter: BigInt(c.counter), deviceKey };
+  const sealed = await tokenV2.seal(tokenKey, tableKey, boundTo(c), fixedHex(c.ephemeral_ikm, 32), secrets);
+  same("sealed", sealed, { enc: c.enc, ciphertext: c.ciphertext, authTag: c.auth_tag });
+  const opened = await openToken(c);
+  same("opened", [opened.nucHash, String(opened.counter)], [c.nuc_hash, c.counter]);
+  same("is from", await opened.isFrom(deviceKey), true);
+}
+
+async function checkImpostor(c) {
+  const opened = await openToken(c);
+  same("is from", await opened.isFrom(fixedHex(c.device_key, 32)), false);
 }
 
 async function checkInclusion(c) {
@@ -222,6 +268,21 @@ async function checkForgedEndorsement(c) {
   same("verifies", await endorsement.verifySignature(key, digest, bytes.slice(8)), false);
 }
 
+async function checkRfc9474(c) {
+  const [n, e, message, salted] = [c.n, c.e, c.prepared_msg, c.encoded_msg].map((hex) => fromHex(hex));
+  const url = (field) => bytes.toBase64(field).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const jwk = { kty: "RSA", n: url(n), e: url(e) };
+  const imported = await crypto.subtle.importKey("jwk", jwk, { name: "RSA-PSS", hash: "SHA-384" }, true, ["verify"]);
+  const key = await endorsement.parseKey(new Uint8Array(await crypto.subtle.exportKey("spki", imported)));
+  same("modulus", key.modulus, n);
+  const given = { blindedMessage: fromHex(c.blinded_msg), inverse: fromHex(c.inv), blindSignature: fromHex(c.blind_sig) };
+  const finished = await endorsement.finish(key, message, given);
+  same("signature", finished.slice(8), c.sig);
+  same("encoded", endorsement.undo(key, fromHex(c.sig)), salted);
+  same("verifies", await endorsement.verifySignature(key, message, fromHex(c.sig)), true);
+  same("verifies another", await endorsement.verifySignature(key, salted, fromHex(c.sig)), false);
+}
+
 async function checkEndorsementKey(c) {
   const key = await endorsement.parseKey(fromHex(c.spki));
   same("key", [key.keyId, key.modulus.length], [c.key_id, c.modulus_len]);
@@ -236,6 +297,8 @@ async function checkImageData(c) {
 /** The lists of each file and what is done with each of their items. */
 const FILES = {
   "token-v1.json": { cases: checkToken },
+  "token-v2.json": { cases: checkTokenV2, refused: refused(openToken), impostors: checkImpostor },
+  "rfc9180.json": { cases: checkHpke },
   "rfc6962-inclusion.json": { cases: checkInclusion },
   "rfc6962-consistency.json": { cases: checkConsistency },
   "submission.json": { cases: checkSubmission, refused: refused((c) => readSubmission(c.text)) },
@@ -262,6 +325,7 @@ const FILES = {
     keys: checkEndorsementKey,
     refused_keys: refused((c) => endorsement.parseKey(fromHex(c.spki))),
   },
+  "rfc9474.json": { cases: checkRfc9474 },
   "image-data.json": { cases: checkImageData },
 };
 

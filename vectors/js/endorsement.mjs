@@ -88,7 +88,7 @@ export function decodeEndorsement(bytes) {
   return { keyId: bytes.slice(0, KEY_ID), signature };
 }
 
-/** Whether the signature is the key's under the digest. */
+/** Whether the signature is the key's under the digest, or whatever else was signed. */
 export async function verifySignature(key, digest, signature) {
   if (signature.length !== key.modulus.length) return false;
   const imported = await crypto.subtle.importKey("spki", key.spki, { name: "RSA-PSS", hash: "SHA-384" }, false, ["verify"]);
@@ -112,13 +112,16 @@ export async function checkEndorsement(networkId, authority, endorsement, body) 
 export async function finish(key, digest, { blindedMessage, inverse, blindSignature }) {
   const n = toNumber(key.modulus);
   const isResidue = (bytes) => bytes.length === key.modulus.length && toNumber(bytes) < n;
-  const signed = isResidue(blindSignature) && power(toNumber(blindSignature), toNumber(EXPONENT), n);
-  if (!isResidue(blindedMessage) || signed !== toNumber(blindedMessage)) throw new Refused("endorsement_failed");
+  if (!isResidue(blindSignature)) throw new Refused("endorsement_failed");
   if (!isResidue(inverse)) throw new Refused("binding_mismatch");
   const signature = toBytes((toNumber(blindSignature) * toNumber(inverse)) % n, key.modulus.length);
-  if (!(await verifySignature(key, digest, signature))) throw new Refused("binding_mismatch");
-  return concat(key.keyId, signature);
+  if (await verifySignature(key, digest, signature)) return concat(key.keyId, signature);
+  throw new Refused(equal(undo(key, blindSignature), blindedMessage) ? "binding_mismatch" : "endorsement_failed");
 }
+
+/** s^e mod n: the message that was signed. */
+export const undo = ({ modulus }, signature) =>
+  toBytes(power(toNumber(signature), toNumber(EXPONENT), toNumber(modulus)), modulus.length);
 
 const toNumber = (bytes) => BigInt(`0x0${toHex(bytes)}`);
 const toBytes = (number, length) => fromHex(number.toString(16).padStart(2 * length, "0"));

@@ -146,6 +146,22 @@ impl PublicKey {
         inverse: &[u8],
         blind_signature: &[u8],
     ) -> Result<Endorsement, FinishError> {
+        let signature = self.finish_message(digest.as_bytes(), blinded_message, inverse, blind_signature)?;
+        Ok(Endorsement { key_id: self.id, signature })
+    }
+
+    /// Checks a signature under a capture (RSASSA-PSS-VERIFY with SHA-384 and 48 bytes of salt).
+    pub fn verify(&self, digest: &CaptureDigest, signature: &[u8]) -> Result<(), EndorsementError> {
+        self.verify_message(digest.as_bytes(), signature)
+    }
+
+    fn finish_message(
+        &self,
+        message: &[u8],
+        blinded_message: &[u8],
+        inverse: &[u8],
+        blind_signature: &[u8],
+    ) -> Result<Vec<u8>, FinishError> {
         if !self.is_residue(blind_signature) {
             return Err(FinishError::BlindSignature);
         }
@@ -157,21 +173,18 @@ impl PublicKey {
             secret: Secret(inverse.to_vec()),
             msg_randomizer: None,
         };
-        match self.inner.finalize(&BlindSignature(blind_signature.to_vec()), &result, digest.as_bytes()) {
-            Ok(Signature(signature)) => Ok(Endorsement { key_id: self.id, signature }),
+        match self.inner.finalize(&BlindSignature(blind_signature.to_vec()), &result, message) {
+            Ok(Signature(signature)) => Ok(signature),
             Err(_) if self.undo(blind_signature).as_deref() == Some(blinded_message) => Err(FinishError::Binding),
             Err(_) => Err(FinishError::BlindSignature),
         }
     }
 
-    /// Checks a signature under a capture (RSASSA-PSS-VERIFY with SHA-384 and 48 bytes of salt).
-    pub fn verify(&self, digest: &CaptureDigest, signature: &[u8]) -> Result<(), EndorsementError> {
+    fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), EndorsementError> {
         if !self.is_residue(signature) {
             return Err(EndorsementError::Signature);
         }
-        self.inner
-            .verify(&Signature(signature.to_vec()), None, digest.as_bytes())
-            .map_err(|_| EndorsementError::Signature)
+        self.inner.verify(&Signature(signature.to_vec()), None, message).map_err(|_| EndorsementError::Signature)
     }
 
     /// Whether a blinded message is one that the key can sign: as long as the modulus and below it.

@@ -22,6 +22,9 @@ mod frame;
 #[path = "vectors/given.rs"]
 mod given;
 #[cfg(test)]
+#[path = "vectors/hpke.rs"]
+mod hpke;
+#[cfg(test)]
 #[path = "vectors/log.rs"]
 mod log;
 #[cfg(test)]
@@ -39,6 +42,9 @@ mod records;
 #[cfg(test)]
 #[path = "vectors/submission.rs"]
 mod submission;
+#[cfg(test)]
+#[path = "vectors/token.rs"]
+mod token;
 #[cfg(test)]
 #[path = "vectors/world.rs"]
 mod world;

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -100,4 +101,86 @@ fn endorsements_of_other_lengths_are_refused() {
 #[test]
 fn debug_shows_neither_inverse_nor_message() {
     assert_eq!(format!("{:?}", blinded(b"photo")), "Blinded(redacted)");
+}
+
+/// RFC 9474 appendix A.3: a message that is no digest of ours, under a key of 4096 bits.
+#[test]
+fn rfc_9474_known_answer() {
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../../../vectors/rfc9474.json")).unwrap();
+    let [case] = file["cases"].as_array().unwrap().as_slice() else { panic!("one case of our suite") };
+    assert_eq!(case["name"], "RSABSSA-SHA384-PSS-Deterministic");
+    let [n, e, message, inverse, blinded_message, blind_signature, signature, encoded] =
+        ["n", "e", "prepared_msg", "inv", "blinded_msg", "blind_sig", "sig", "encoded_msg"]
+            .map(|field| crate::hex::decode_bounded(case[field].as_str().unwrap(), MAX_MODULUS).unwrap());
+    let number = |bytes: &[u8]| BoxedUint::from_be_slice_vartime(bytes);
+    let key = rsa::RsaPublicKey::new(number(&n), number(&e)).unwrap();
+    let spki = PublicKeySha384PSSDeterministic::new(key).to_der().unwrap();
+    let key = PublicKey::from_spki(&spki).unwrap();
+    assert_eq!((key.modulus_len(), &key.modulus), (MAX_MODULUS, &n));
+    assert_eq!(key.undo(&blind_signature).as_ref(), Some(&blinded_message));
+    assert_eq!(key.undo(&signature).as_ref(), Some(&encoded));
+    assert_eq!(key.finish_message(&message, &blinded_message, &inverse, &blind_signature).as_ref(), Ok(&signature));
+    assert_eq!(key.verify_message(&message, &signature), Ok(()));
+    assert_eq!(key.verify_message(&encoded, &signature), Err(EndorsementError::Signature));
+    let other = key.finish_message(&encoded, &blinded_message, &inverse, &blind_signature);
+    assert_eq!(other, Err(FinishError::Binding));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_capture_can_be_endorsed_blindly(body: Vec<u8>, network: [u8; 32], seed: u64) {
+        let key = public_key(1);
+        let digest = CaptureDigest::of(NetworkId(Digest::from_bytes(network)), key.id(), &body);
+        let blinded = key.blind(&digest, &mut StdRng::seed_from_u64(seed)).unwrap();
+        prop_assert!(key.is_residue(&blinded.blinded_message));
+        let signature = sign(1, &blinded.blinded_message);
+        let endorsement = key.finish(&digest, &blinded.blinded_message, &blinded.inverse, &signature).unwrap();
+        prop_assert_eq!(key.verify(&digest, &endorsement.signature), Ok(()));
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_panic(
+        signature in prop::collection::vec(any::<u8>(), 0..600),
+        inverse in prop::collection::vec(any::<u8>(), 256),
+        same_length: [[u8; 32]; 8],
+    ) {
+        let (key, blinded) = (public_key(1), blinded(b"photo"));
+        for signature in [signature.as_slice(), &same_length.concat()] {
+            prop_assert_eq!(key.verify(&digest(b"photo"), signature), Err(EndorsementError::Signature));
+            let finished = key.finish(&digest(b"photo"), &blinded.blinded_message, &inverse, signature);
+            prop_assert!(finished.is_err());
+        }
+        prop_assert!(PublicKey::from_spki(&signature).is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_endorsement_round_trips(id: [u8; 8], signature in prop::collection::vec(any::<u8>(), 0..600)) {
+        let bytes = [id.as_slice(), &signature].concat();
+        let fits = (MIN_MODULUS..=MAX_MODULUS).contains(&signature.len());
+        match Endorsement::decode(&bytes) {
+            Ok(read) => {
+                prop_assert!(fits);
+                prop_assert_eq!((read.key_id.as_bytes(), &read.signature), (&id, &signature));
+                prop_assert_eq!(read.encode(), bytes);
+            }
+            Err(refused) => prop_assert!(!fits && refused == EndorsementError::Length),
+        }
+    }
+
+    /// Whatever a changed byte makes of a key, it is another key or none.
+    #[test]
+    fn a_changed_byte_of_a_key_never_gives_the_same_key(at: prop::sample::Index, byte: u8) {
+        let mut spki = secret_key(1).public_key().unwrap().to_der().unwrap();
+        let good = spki.clone();
+        let at = at.index(spki.len());
+        spki[at] = byte;
+        if let Ok(key) = PublicKey::from_spki(&spki) {
+            prop_assert_eq!(key.id() == public_key(1).id(), spki == good);
+            prop_assert_eq!(key == public_key(1), spki == good);
+        }
+    }
 }
