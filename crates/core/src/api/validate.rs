@@ -111,3 +111,6 @@ impl Message {
         [Self::Used, Self::Stale, Self::Rekey].iter().any(|message| message.text() == text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@ use serde::Deserialize;
 
 use super::v1::{open, seal_with_nonce};
 use super::*;
+use crate::endorsement::{MAX_MODULUS, MIN_MODULUS};
 use crate::keytable::TableKey;
+use crate::network::EndorsementKeyId;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -110,6 +112,57 @@ fn binding_belongs_to_version_2_alone() {
     let short = BindingJson { inverse: "00".repeat(255), ..binding };
     let v2 = TokenJson { binding: Some(short), ..v2 };
     assert_eq!(v2.parse(None), Err(TokenFieldError::Modulus("binding.inverse")));
+}
+
+fn any_binding() -> impl Strategy<Value = Binding> {
+    let halves = (MIN_MODULUS..=MAX_MODULUS)
+        .prop_flat_map(|len| (prop::collection::vec(any::<u8>(), len), prop::collection::vec(any::<u8>(), len)));
+    (any::<[u8; 32]>(), any::<[u8; 8]>(), halves).prop_map(|(enc, key_id, (blinded_message, inverse))| Binding {
+        blinding: Blinding { enc, key_id: EndorsementKeyId::from_bytes(key_id), blinded_message },
+        inverse,
+    })
+}
+
+/// Bytes in hex of about the length that a field has, or any text.
+fn hex_or_text(len: usize) -> impl Strategy<Value = String> {
+    prop_oneof![prop::collection::vec(any::<u8>(), len.saturating_sub(2)..len + 2).prop_map(hex::encode), ".{0,20}",]
+}
+
+proptest! {
+    #[test]
+    fn every_token_of_version_2_round_trips_through_json(
+        binding in any_binding(), ciphertext in prop::collection::vec(any::<u8>(), V2_CIPHERTEXT),
+        (auth_tag, nonce) in any::<([u8; 16], [u8; 12])>(),
+        table in 0u16..=TableId::MAX, index in 0u16..=KeyIndex::MAX,
+    ) {
+        let token = SealedToken {
+            table_id: TableId::new(table).unwrap(), key_index: KeyIndex::new(index).unwrap(), nonce, ciphertext, auth_tag,
+        };
+        let json = serde_json::to_string(&TokenJson::of(&token, Some(&binding))).unwrap();
+        let read: TokenJson = serde_json::from_str(&json).unwrap();
+        prop_assert_eq!(read.parse(None), Ok((token.clone(), Some(binding))));
+        prop_assert_eq!(read.parse_sealed(None), Ok(token));
+    }
+
+    #[test]
+    fn any_texts_are_a_token_of_the_documented_form_or_refused(
+        ciphertext in prop_oneof![hex_or_text(V2_CIPHERTEXT), hex_or_text(V1_CIPHERTEXT), hex_or_text(MAX_CIPHERTEXT)],
+        auth_tag in prop::option::of(hex_or_text(16)), nonce in hex_or_text(12),
+        table_id: Option<u64>, key_index in prop::option::of(0u64..1002),
+        binding in prop::option::of((hex_or_text(32), hex_or_text(8), hex_or_text(256), hex_or_text(256))),
+    ) {
+        let binding = binding.map(|(enc, key_id, blinded_message, inverse)| {
+            BindingJson { enc, key_id, blinded_message, inverse }
+        });
+        let json = TokenJson { ciphertext, auth_tag, nonce, table_id, key_index, binding };
+        if let Ok((token, binding)) = json.parse(None) {
+            prop_assert!((1..=MAX_CIPHERTEXT).contains(&token.ciphertext.len()));
+            prop_assert_eq!(binding.is_some(), token.ciphertext.len() == V2_CIPHERTEXT);
+            let same = |binding: &Binding| binding.inverse.len() == binding.blinding.blinded_message.len();
+            prop_assert!(binding.as_ref().is_none_or(same));
+            prop_assert_eq!(TokenJson::of(&token, binding.as_ref()).parse(None), Ok((token, binding)));
+        }
+    }
 }
 
 proptest! {
