@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,13 +19,15 @@ use birthmark_service::lock::FolderLock;
 use birthmark_service::secret_file;
 use birthmark_service::shutdown::Tasks;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Endorsements, MAX_VERDICTS};
 use crate::config::{AggregatorConfig, AggregatorError, SmaConfig};
 use crate::figures::Figures;
 use crate::http;
+use crate::pipeline::state::Withheld;
 use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
 use crate::registry::{MAX_VERIFY, RECORD_WAIT_SECONDS, Registry};
 use crate::store::Store;
@@ -68,7 +71,9 @@ impl Aggregator {
         config.check()?;
         let lock = FolderLock::acquire(&config.data_dir)?;
         let registry = Arc::new(registry(&config)?);
-        let authorities = config.sma.iter().map(|sma| authority(sma, &config)).collect::<Result<Vec<_>, _>>()?;
+        let unblinding = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from)));
+        let authorities =
+            config.sma.iter().map(|sma| authority(sma, &config, &unblinding)).collect::<Result<Vec<_>, _>>()?;
         let store = Store::open(&config.data_dir)?;
         let backlog = store.backlog()?;
         if backlog.pending + backlog.validated > 0 {
@@ -117,7 +122,7 @@ impl Aggregator {
             poster: Arc::clone(&inner.posting.wake),
         };
         for (authority, stage) in &inner.authorities {
-            let work = Validation::new(authority.clone(), progress.clone());
+            let work = Validation::new(authority.clone(), progress.clone(), stage, inner.settings);
             tasks.spawn("validation", stage.clone().run(work, inner.settings, tasks.token().clone()));
         }
         let work = Posting::new(Arc::clone(&inner.registry), progress, inner.mixing, inner.settings);
@@ -151,17 +156,34 @@ impl Inner {
         self.authorities.iter().map(|(authority, _)| authority.id().as_str().to_owned()).collect()
     }
 
-    /// Counterparties whose last answer was an error.
+    /// Counterparties whose last answer was an error, or whose answers leave rows waiting.
     pub(crate) fn troubled(&self) -> Vec<String> {
         let stages = self.authorities.iter().map(|(_, stage)| stage).chain([&self.posting]);
-        stages.filter(|stage| stage.troubled.load(Ordering::Relaxed)).map(|stage| stage.name.to_string()).collect()
+        let troubled = stages.filter(|stage| stage.troubled.load(Ordering::Relaxed) || stage.held.any());
+        troubled.map(|stage| stage.name.to_string()).collect()
+    }
+
+    /// Rows that were passed and wait all the same: on whose account, why, and how many.
+    pub(crate) fn held(&self) -> Vec<(String, Withheld, usize)> {
+        let stages = self.authorities.iter().map(|(_, stage)| stage);
+        let held = stages.flat_map(|stage| {
+            stage.held.all().map(|(cause, submissions)| (stage.name.to_string(), cause, submissions))
+        });
+        held.filter(|(_, _, submissions)| *submissions > 0).collect()
     }
 }
 
-fn authority(sma: &SmaConfig, config: &AggregatorConfig) -> Result<(Authority, Stage), AggregatorError> {
+fn authority(
+    sma: &SmaConfig,
+    config: &AggregatorConfig,
+    unblinding: &Arc<Semaphore>,
+) -> Result<(Authority, Stage), AggregatorError> {
+    let entry = config.network.authority_by_id(&sma.authority);
+    let entry = entry.ok_or_else(|| AggregatorError::UnknownAuthority(sma.authority.clone()))?;
+    let endorsements = Endorsements::new(Arc::clone(&config.network), entry, Arc::clone(unblinding));
     let options = options(config.call_timeout, MAX_VERDICTS, sma.bearer.clone());
     let client = client(sma.authority.as_str(), &sma.url, &options)?;
-    Ok((Authority::new(sma.authority.clone(), client), Stage::new(sma.authority.as_str())))
+    Ok((Authority::new(sma.authority.clone(), client, endorsements), Stage::new(sma.authority.as_str())))
 }
 
 fn registry(config: &AggregatorConfig) -> Result<Registry, AggregatorError> {
@@ -206,6 +228,3 @@ fn client(what: &str, url: &str, options: &ClientOptions) -> Result<HttpClient, 
 fn options(request_timeout: Duration, max_response: usize, bearer: Option<BearerToken>) -> ClientOptions {
     ClientOptions { request_timeout, max_response, bearer, ..ClientOptions::default() }
 }
-
-/// The longest answer of an authority: 256 verdicts take some 20 KiB.
-const MAX_VERDICTS: usize = 256 * 1024;

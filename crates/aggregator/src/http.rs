@@ -20,10 +20,12 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use birthmark_core::api::submit::SubmitAnswer;
+use birthmark_core::batch::Assurance;
 use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
 use birthmark_service::sqlite::ReadError;
 use http::StatusCode;
+use serde::Serialize;
 
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
@@ -59,8 +61,18 @@ async fn network_file(State(inner): State<Arc<Inner>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], inner.network_file.clone())
 }
 
+/// An answer about a submission, with how much its record is worth, or will be.
+#[derive(Debug, Serialize)]
+struct Valued<T> {
+    #[serde(flatten)]
+    answer: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assurance: Option<Assurance>,
+}
+
 /// What the holder of a receipt is told.
-fn answer(receipt: Receipt, proof: Option<String>) -> SubmitAnswer {
+fn answer(receipt: Receipt, proof: Option<String>) -> Valued<SubmitAnswer> {
+    let assurance = receipt.state.assurance();
     let mut answer = SubmitAnswer {
         receipt_id: receipt.id,
         status: receipt.state.status(),
@@ -73,7 +85,7 @@ fn answer(receipt: Receipt, proof: Option<String>) -> SubmitAnswer {
     };
     let message = match receipt.state {
         Stand::Received => "stored; the authority has not judged the token yet",
-        Stand::Validated => "the authority passed the token; the registry has not recorded it yet",
+        Stand::Validated(_) => "the authority passed the token; the registry has not recorded it yet",
         Stand::Confirmed(recorded) => {
             answer.tx_id = Some(recorded.tx_id);
             answer.block_height = Some(recorded.block_height);
@@ -86,7 +98,7 @@ fn answer(receipt: Receipt, proof: Option<String>) -> SubmitAnswer {
         }
     };
     message.clone_into(&mut answer.message);
-    answer
+    Valued { answer, assurance }
 }
 
 /// `proof=0` or `proof=1` in a query; other names are ignored, other values refused.

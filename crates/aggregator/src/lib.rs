@@ -13,7 +13,10 @@
 //! An answer with a receipt means that the row is on disk. A verdict is final; an error is no verdict
 //! and is tried again for ever. Every step may be repeated, and repeating it changes nothing.
 //!
-//! Formats: `docs/PROTOCOL.md` sections 2, 3, 7 and 11.
+//! What is recorded for a version 2 token carries the authority's endorsement, which is unblinded and checked
+//! here; for a version 1 token it rests on the authority's word to us (`attested`).
+//!
+//! Formats: `docs/PROTOCOL.md` sections 2, 3, 6, 7 and 11.
 
 mod aggregator;
 mod authority;

@@ -6,9 +6,11 @@
 //! ```
 //! A stage reads its work from the store, so that a restart finds all of it again and nothing but what
 //! is under way is in memory. What an answer means is decided in `state`, when a failed counterparty is
-//! asked again in `gate` and in what portions in `size`, when validated rows are released in `mix`.
+//! asked again in `gate` and in what portions in `size`, when a single row whose pass was of no use is in
+//! `hold`, when validated rows are released in `mix`.
 
 mod gate;
+mod hold;
 mod mix;
 mod post;
 mod progress;

@@ -10,11 +10,17 @@
 //!                                        | {"status": "accepted"} | {"status": "refused", "code": "…"}, …]}
 //! GET /api/v1/verify/{image_hash}[?proof=0|1]
 //! ```
+//! `recorded` holds for the assurance at which a body was handed over, or a higher one. Proofs are passed on
+//! as the node writes them, with the endorsement that it has kept.
+//!
+//! A node that refuses an endorsement's key knows another network file than ours, under which the key counted.
+//! A refusal is final, so the photo needs another token: the camera is told `rekey`.
 
 use std::time::Duration;
 
 use birthmark_core::ImageHash;
 use birthmark_core::api::transactions::{TransactionResult, TransactionsAnswer};
+use birthmark_core::api::validate::Message;
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::batch::{Assurance, Batch, SubmitterKey, Transaction};
 use birthmark_core::body::Body;
@@ -27,6 +33,7 @@ use serde::Deserialize;
 
 use crate::pipeline::state::{Event, Reason, Recorded};
 use crate::pipeline::trouble::Trouble;
+use crate::store::ToPost;
 
 /// How long the node is asked to hold an answer back until the batch is recorded, in seconds.
 pub(crate) const RECORD_WAIT_SECONDS: u64 = 10;
@@ -68,11 +75,9 @@ pub(crate) enum AskError {
 
 impl Registry {
     /// Hands over bodies whose tokens have passed, 1 to 256. One event for each, in order.
-    pub(crate) async fn record(&self, bodies: impl IntoIterator<Item = Body>) -> Result<Vec<Event>, Trouble> {
-        let attested = |body| Transaction::new(Assurance::Attested, Vec::new(), body);
-        // An attested transaction has no endorsement, so there is always one.
-        let transactions: Vec<_> = bodies.into_iter().map(attested).collect::<Option<_>>().unwrap_or_default();
-        let wanted = transactions.len();
+    pub(crate) async fn record(&self, rows: &[ToPost]) -> Result<Vec<Event>, Trouble> {
+        // A voucher has an endorsement exactly where its assurance needs one, so there is always one.
+        let transactions: Vec<_> = rows.iter().map(transaction).collect::<Option<_>>().unwrap_or_default();
         let batch = Batch::sign(self.network, self.submitter, &self.key, transactions).encode();
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -81,10 +86,10 @@ impl Registry {
         }
         let answer = self.posting.send(Method::POST, "/api/v1/transactions", headers, batch.into()).await?;
         let TransactionsAnswer { results } = json::from_slice(&answer.body).map_err(Trouble::Answer)?;
-        if results.len() != wanted {
-            return Err(Trouble::Count { got: results.len(), wanted });
+        if results.len() != rows.len() {
+            return Err(Trouble::Count { got: results.len(), wanted: rows.len() });
         }
-        Ok(results.into_iter().map(event).collect())
+        Ok(results.into_iter().zip(rows).map(|(result, row)| event(result, row.voucher.assurance())).collect())
     }
 
     /// The node's answer about one hash, as it is.
@@ -132,10 +137,22 @@ impl Registry {
 /// waited half a minute already, and the server's own limit is near.
 const PROOF_TIME: Duration = Duration::from_secs(10);
 
-fn event(result: TransactionResult) -> Event {
+fn transaction(row: &ToPost) -> Option<Transaction> {
+    Transaction::new(row.voucher.assurance(), row.voucher.encode().unwrap_or_default(), row.body.clone())
+}
+
+fn event(result: TransactionResult, assurance: Assurance) -> Event {
     match result {
         TransactionResult::Accepted => Event::Undecided,
-        TransactionResult::Recorded { tx_id, block_height } => Event::Recorded(Recorded { tx_id, block_height }),
+        TransactionResult::Recorded { tx_id, block_height } => {
+            Event::Recorded(Recorded { tx_id, block_height, assurance })
+        }
+        TransactionResult::Refused { code } if KEY_REFUSALS.contains(&code.as_str()) => {
+            Event::Refused(Reason::of(Message::Rekey))
+        }
         TransactionResult::Refused { code } => Event::Refused(Reason::of_text(&code, "refused_by_registry")),
     }
 }
+
+/// What a node says whose network file does not have the endorsement key, or has it as revoked.
+const KEY_REFUSALS: [&str; 2] = ["unknown_endorsement_key", "revoked_endorsement_key"];

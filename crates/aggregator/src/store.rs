@@ -11,21 +11,24 @@ mod token;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use birthmark_core::batch::Assurance;
 use birthmark_core::body::Body;
 use birthmark_core::hash::Digest;
 use birthmark_core::submission::CameraSubmission;
 use birthmark_core::time::UnixSeconds;
-use birthmark_core::token::SealedToken;
+use birthmark_core::token::{Binding, SealedToken};
 use birthmark_service::sqlite::{Database, Migration, OpenError, Options, ReadError, WriteError};
 use uuid::Uuid;
 
-use crate::pipeline::state::{Recorded, State};
+use crate::pipeline::state::{Recorded, State, Voucher};
 
 /// The file's name in the data folder.
 pub(crate) const DATABASE_FILE: &str = "aggregator.db";
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { name: "V1__submissions", sql: include_str!("../migrations/V1__submissions.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "V1__submissions", sql: include_str!("../migrations/V1__submissions.sql") },
+    Migration { name: "V2__endorsements", sql: include_str!("../migrations/V2__endorsements.sql") },
+];
 
 /// A row's number, in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +68,8 @@ pub(crate) enum Intake {
     New(Receipt),
     /// The same submission came before.
     Repeat(Receipt),
-    /// Another submission of the same body is on record.
+    /// Another submission of the same body is on record, at the assurance that this one aims at or a
+    /// higher one.
     OnRecord(Recorded),
     /// There is no place for another row; nothing was written.
     NoPlace,
@@ -86,6 +90,16 @@ pub(crate) struct ToValidate {
     pub(crate) receipt: Uuid,
     pub(crate) request_id: RequestId,
     pub(crate) token: SealedToken,
+    /// Given exactly for a version 2 token.
+    pub(crate) bound: Option<Bound>,
+}
+
+/// What a version 2 token is bound to, and how to show it. The authority sees `binding.blinding` only.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    pub(crate) binding: Binding,
+    /// The encoded body.
+    pub(crate) body: Vec<u8>,
 }
 
 /// A row that waits for its record.
@@ -94,6 +108,7 @@ pub(crate) struct ToPost {
     pub(crate) id: RowId,
     pub(crate) receipt: Uuid,
     pub(crate) body: Body,
+    pub(crate) voucher: Voucher,
 }
 
 /// One row's move from a state to another.
@@ -129,12 +144,13 @@ impl Store {
         let encoded = submission.body.encode();
         let digest = Digest::of_parts(&[&encoded]);
         let token = token::encode(&submission.token, submission.binding.as_ref());
+        let aim = if submission.binding.is_some() { Assurance::Endorsed } else { Assurance::Attested };
         let body = submission.body;
         let job = move |connection: &rusqlite::Connection| {
             if let Some(known) = sql::by_idempotency_key(connection, &key)? {
                 return Ok(Intake::Repeat(known));
             }
-            if let Some(recorded) = sql::recorded(connection, &digest)? {
+            if let Some(recorded) = sql::recorded(connection, &digest, aim)? {
                 return Ok(Intake::OnRecord(recorded));
             }
             if !place {
@@ -148,6 +164,7 @@ impl Store {
                 body: &encoded,
                 digest: &digest,
                 token: &token,
+                assurance: aim,
                 received_at,
             };
             sql::insert(connection, &row)?;
@@ -156,8 +173,8 @@ impl Store {
         self.database.try_write(job).await
     }
 
-    /// Stores moves in one transaction; a token goes with its row's first move. Says of each whether
-    /// the row was still in the state that it was to leave.
+    /// Stores moves in one transaction; a token goes with its row's first move, and an endorsement comes
+    /// with it. Says of each whether the row was still in the state that it was to leave.
     pub(crate) async fn advance(&self, moves: Vec<Move>) -> Result<Vec<bool>, StoreError> {
         let job = move |connection: &rusqlite::Connection| {
             moves.iter().map(|change| sql::advance(connection, change)).collect::<Result<Vec<_>, _>>()

@@ -4,9 +4,13 @@
 //!
 //! ```text
 //! {"submitter": "aggregator_node_001", "pending": 0, "validated": 0, "backlog_oldest_seconds": 0,
-//!  "confirmed_since_start": 20, "rejected_since_start": 0, "troubled": ["SIMULATED_MFG_001"]}
+//!  "confirmed_since_start": 20, "rejected_since_start": 0, "troubled": ["SIMULATED_MFG_001"],
+//!  "held": [{"authority": "SIMULATED_MFG_001", "cause": "endorsement_failed", "submissions": 3}]}
 //! ```
-//! `backlog_oldest_seconds` is 0 without a backlog; `troubled` names those whose last answer was an error.
+//! `backlog_oldest_seconds` is 0 without a backlog; `troubled` names those whose last answer was an error
+//! and those in `held`. `held` counts the submissions that an authority passed and that wait all the same:
+//! `endorsement_failed` (its blind signature is missing or wrong), `unknown_endorsement_key` (the network
+//! file does not have the key).
 
 use std::sync::Arc;
 
@@ -29,6 +33,14 @@ pub(super) struct Status {
     confirmed_since_start: u64,
     rejected_since_start: u64,
     troubled: Vec<String>,
+    held: Vec<Held>,
+}
+
+#[derive(Debug, Serialize)]
+struct Held {
+    authority: String,
+    cause: &'static str,
+    submissions: usize,
 }
 
 pub(super) async fn handle(State(inner): State<Arc<Inner>>) -> Result<Json<Status>, Problem> {
@@ -41,6 +53,11 @@ pub(super) async fn handle(State(inner): State<Arc<Inner>>) -> Result<Json<Statu
         confirmed_since_start: count(SubmissionStatus::Confirmed),
         rejected_since_start: count(SubmissionStatus::Rejected),
         troubled: inner.troubled(),
+        held: inner
+            .held()
+            .into_iter()
+            .map(|(authority, cause, submissions)| Held { authority, cause: cause.name(), submissions })
+            .collect(),
     };
     // After the counts: no age is shown for a backlog that they show as gone.
     let oldest = inner.store.oldest_unfinished(inner.authority_names()).await.map_err(|error| unreadable(&error))?;

@@ -4,8 +4,9 @@
 //!
 //! `docs/PROTOCOL.md` section 2:
 //! ```text
-//! 200 {"receipt_id", "status": "pending_validation" | "validated", "message"}
-//! 200 {…, "status": "confirmed", "tx_id", "block_height", "proof"}          no proof under ?proof=0
+//! 200 {"receipt_id", "status": "pending_validation", "message"}
+//! 200 {…, "status": "validated", "assurance": "endorsed" | "attested"}
+//! 200 {…, "status": "confirmed", "assurance", "tx_id", "block_height", "proof"}    no proof under ?proof=0
 //! 200 {…, "status": "rejected", "reason": "token_used", "reseal": true}
 //! 404 unknown_receipt    422 wrong_receipt
 //! ```
@@ -20,7 +21,7 @@ use birthmark_service::problem::Problem;
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::{answer, proof_wish, unreadable};
+use super::{Valued, answer, proof_wish, unreadable};
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
 use crate::registry::ProofWish;
@@ -29,7 +30,7 @@ pub(super) async fn handle(
     State(inner): State<Arc<Inner>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<SubmitAnswer>, Problem> {
+) -> Result<Json<Valued<SubmitAnswer>>, Problem> {
     let id = path.ok().and_then(|Path(text)| receipt_id(&text)).ok_or_else(malformed)?;
     let wish = proof_wish(query.as_deref())?;
     let receipt = inner.store.receipt(id).map_err(|error| unreadable(&error))?.ok_or_else(unknown)?;
@@ -37,7 +38,7 @@ pub(super) async fn handle(
         (Stand::Confirmed(recorded), ProofWish::Unsaid | ProofWish::With) => {
             inner.registry.proof(&receipt.body, *recorded).await
         }
-        (Stand::Confirmed(_), ProofWish::Without) | (Stand::Received | Stand::Validated | Stand::Rejected(_), _) => {
+        (Stand::Confirmed(_), ProofWish::Without) | (Stand::Received | Stand::Validated(_) | Stand::Rejected(_), _) => {
             None
         }
     };

@@ -7,7 +7,8 @@
 //! ```text
 //! 202 {"receipt_id", "status": "pending_validation", "message"}      stored, on disk
 //! 200 the same with the present status                               came before, or ended within Prefer: wait
-//! 200 {"status": "confirmed", "tx_id", "block_height"}               this body is on record already
+//! 200 {"status": "confirmed", "assurance", "tx_id", "block_height"}  this body is on record already, at the
+//!                                                                    assurance aimed at or a higher one
 //! ```
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use http::{HeaderMap, StatusCode, header};
 use rand_core::Rng;
 use uuid::Uuid;
 
-use super::{answer, unreadable};
+use super::{Valued, answer, unreadable};
 use crate::aggregator::Inner;
 use crate::pipeline::Stage;
 use crate::pipeline::state::State as Stand;
@@ -51,7 +52,8 @@ pub(super) async fn handle(
         Intake::OnRecord(recorded) => {
             let status = SubmissionStatus::Confirmed;
             let (tx_id, block_height) = (recorded.tx_id, recorded.block_height);
-            return Ok(Json(AlreadyRecorded { status, tx_id, block_height }).into_response());
+            let answer = AlreadyRecorded { status, tx_id, block_height };
+            return Ok(Json(Valued { answer, assurance: Some(recorded.assurance) }).into_response());
         }
         Intake::NoPlace => return Err(no_place()),
     };
@@ -65,7 +67,7 @@ pub(super) async fn handle(
     let status = if known.state.is_end() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let proof = match known.state {
         Stand::Confirmed(recorded) => inner.registry.proof(&known.body, recorded).await,
-        Stand::Received | Stand::Validated | Stand::Rejected(_) => None,
+        Stand::Received | Stand::Validated(_) | Stand::Rejected(_) => None,
     };
     let mut response = (status, Json(answer(known, proof))).into_response();
     response.headers_mut().extend(wish.applied());

@@ -93,19 +93,22 @@ impl Work for Posting {
         let (registry, progress) = (Arc::clone(&self.registry), self.progress.clone());
         async move {
             let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-            let bodies = rows.iter().map(|row| row.body.clone());
-            let events = match registry.record(bodies).await {
+            let withheld = Vec::new();
+            let events = match registry.record(&rows).await {
                 Ok(events) => events,
-                Err(trouble) => return Outcome { again: ids.clone(), rows: ids, trouble: Some(trouble) },
+                Err(trouble) => return Outcome { again: ids.clone(), rows: ids, withheld, trouble: Some(trouble) },
             };
             let news = rows
                 .into_iter()
                 .zip(events)
-                .map(|(row, event)| News { id: row.id, receipt: row.receipt, state: State::Validated, event })
+                .map(|(row, event)| {
+                    let (id, receipt, state) = (row.id, row.receipt, State::Validated(row.voucher));
+                    News { id, receipt, state, event }
+                })
                 .collect();
             match progress.apply(news).await {
-                Ok(again) => Outcome { rows: ids, again, trouble: None },
-                Err(error) => Outcome { again: ids.clone(), rows: ids, trouble: Some(error.into()) },
+                Ok(again) => Outcome { rows: ids, again, withheld, trouble: None },
+                Err(error) => Outcome { again: ids.clone(), rows: ids, withheld, trouble: Some(error.into()) },
             }
         }
     }

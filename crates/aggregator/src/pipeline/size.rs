@@ -48,7 +48,7 @@ mod tests {
 
     fn outcome(rows: usize, good: bool) -> Outcome {
         let trouble = (!good).then_some(Trouble::Count { got: 0, wanted: rows });
-        Outcome { rows: vec![RowId::for_test(1); rows], again: Vec::new(), trouble }
+        Outcome { rows: vec![RowId::for_test(1); rows], again: Vec::new(), withheld: Vec::new(), trouble }
     }
 
     #[test]

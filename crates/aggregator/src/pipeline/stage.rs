@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
+use super::hold::HoldFigures;
+use super::state::Withheld;
 use super::trouble::Trouble;
 use crate::store::RowId;
 
@@ -52,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<RowId>,
     /// Those that have not moved.
     pub(crate) again: Vec<RowId>,
+    /// Of those, the ones that were answered in a way that cannot be used.
+    pub(crate) withheld: Vec<(RowId, Withheld)>,
     /// Why not, if that was an error.
     pub(crate) trouble: Option<Trouble>,
 }
@@ -84,11 +88,13 @@ pub(crate) struct Stage {
     pub(crate) wake: Arc<Notify>,
     /// True from an error to the next success.
     pub(crate) troubled: Arc<AtomicBool>,
+    /// Rows that wait although it answers.
+    pub(crate) held: Arc<HoldFigures>,
 }
 
 impl Stage {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into(), wake: Arc::default(), troubled: Arc::default() }
+        Self { name: name.into(), wake: Arc::default(), troubled: Arc::default(), held: Arc::default() }
     }
 
     /// Works until cancelled. What is under way then is given up: it can be repeated.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use birthmark_core::json::JsonError;
 use birthmark_service::client::ClientError;
+use tokio::task::JoinError;
 
 use crate::store::StoreError;
 
@@ -28,6 +29,12 @@ pub(crate) enum Trouble {
     /// token, so this is no verdict even though it may come as one.
     #[error("the authority at this address goes by another name; check the configuration")]
     WrongAuthority,
+    /// Passes without the endorsements that belong to them, and nothing else. The authority errs.
+    #[error("endorsement_failed: the authority passed tokens, and its blind signatures are missing or wrong")]
+    Endorsement,
+    /// Checking what the authority signed broke off, which is a fault of ours.
+    #[error("checking endorsements broke off: {0}")]
+    Unblinding(#[from] JoinError),
     /// The decision came but could not be stored. The same question gets the same answer again.
     #[error("what was learnt could not be stored: {0}")]
     Store(#[from] StoreError),
@@ -38,7 +45,12 @@ impl Trouble {
     pub(super) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Call(error) => error.retry_after(),
-            Self::Answer(_) | Self::Count { .. } | Self::WrongAuthority | Self::Store(_) => None,
+            Self::Answer(_)
+            | Self::Count { .. }
+            | Self::WrongAuthority
+            | Self::Endorsement
+            | Self::Unblinding(_)
+            | Self::Store(_) => None,
         }
     }
 

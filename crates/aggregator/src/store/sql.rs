@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 
+use birthmark_core::batch::Assurance;
 use birthmark_core::body::Body;
+use birthmark_core::endorsement::Endorsement;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::time::UnixSeconds;
@@ -13,8 +15,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::{Backlog, Move, Receipt, RequestId, RowId, ToPost, ToValidate, token};
-use crate::pipeline::state::{Reason, Recorded, State};
+use super::{Backlog, Bound, Move, Receipt, RequestId, RowId, ToPost, ToValidate, token};
+use crate::pipeline::state::{Reason, Recorded, State, Voucher};
 
 /// The columns of a new row.
 pub(super) struct Insert<'a> {
@@ -25,14 +27,15 @@ pub(super) struct Insert<'a> {
     pub(super) body: &'a [u8],
     pub(super) digest: &'a Digest,
     pub(super) token: &'a [u8],
+    pub(super) assurance: Assurance,
     pub(super) received_at: UnixSeconds,
 }
 
 pub(super) fn insert(connection: &Connection, row: &Insert<'_>) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO submission
-             (receipt, idempotency_key, request_id, authority, body, body_digest, token, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (receipt, idempotency_key, request_id, authority, body, body_digest, token, assurance, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     statement.execute(params![
         row.receipt.as_bytes(),
@@ -42,24 +45,29 @@ pub(super) fn insert(connection: &Connection, row: &Insert<'_>) -> rusqlite::Res
         row.body,
         row.digest.as_bytes(),
         row.token,
+        row.assurance as u8,
         i64::try_from(row.received_at.0).unwrap_or(i64::MAX),
     ])?;
     Ok(())
 }
 
-/// Every move leaves state 0, so the token goes with the first of them.
+/// Every move leaves state 0, so the token goes with the first of them. An endorsement comes with a
+/// move to state 1 and goes with the next.
 pub(super) fn advance(connection: &Connection, change: &Move) -> rusqlite::Result<bool> {
-    let (recorded, reason) = match &change.to {
-        State::Received | State::Validated => (None, None),
-        State::Confirmed(recorded) => (Some(recorded), None),
-        State::Rejected(reason) => (None, Some(reason.as_str())),
+    let (endorsement, recorded, reason) = match &change.to {
+        State::Received => (None, None, None),
+        State::Validated(voucher) => (voucher.encode(), None, None),
+        State::Confirmed(recorded) => (None, Some(recorded), None),
+        State::Rejected(reason) => (None, None, Some(reason.as_str())),
     };
     let mut statement = connection.prepare_cached(
-        "UPDATE submission SET state = ?1, token = NULL, tx_id = ?2, block_height = ?3, reason = ?4
-         WHERE id = ?5 AND state = ?6",
+        "UPDATE submission
+         SET state = ?1, token = NULL, endorsement = ?2, tx_id = ?3, block_height = ?4, reason = ?5
+         WHERE id = ?6 AND state = ?7",
     )?;
     let changed = statement.execute(params![
         number(&change.to),
+        endorsement,
         recorded.map(|recorded| recorded.tx_id.0.cast_signed()),
         recorded.map(|recorded| recorded.block_height.0.cast_signed()),
         reason,
@@ -71,7 +79,10 @@ pub(super) fn advance(connection: &Connection, change: &Move) -> rusqlite::Resul
 
 pub(super) fn by_receipt(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<Receipt>> {
     connection
-        .prepare_cached("SELECT state, tx_id, block_height, reason, receipt, body FROM submission WHERE receipt = ?1")?
+        .prepare_cached(
+            "SELECT state, tx_id, block_height, reason, receipt, body, assurance, endorsement
+             FROM submission WHERE receipt = ?1",
+        )?
         .query_row([id.as_bytes()], receipt)
         .optional()
 }
@@ -79,16 +90,21 @@ pub(super) fn by_receipt(connection: &Connection, id: Uuid) -> rusqlite::Result<
 pub(super) fn by_idempotency_key(connection: &Connection, key: &Digest) -> rusqlite::Result<Option<Receipt>> {
     connection
         .prepare_cached(
-            "SELECT state, tx_id, block_height, reason, receipt, body FROM submission WHERE idempotency_key = ?1",
+            "SELECT state, tx_id, block_height, reason, receipt, body, assurance, endorsement
+             FROM submission WHERE idempotency_key = ?1",
         )?
         .query_row([key.as_bytes()], receipt)
         .optional()
 }
 
-pub(super) fn recorded(connection: &Connection, body: &Digest) -> rusqlite::Result<Option<Recorded>> {
+/// The best record of this body, if it is of this assurance or a higher one.
+pub(super) fn recorded(connection: &Connection, body: &Digest, aim: Assurance) -> rusqlite::Result<Option<Recorded>> {
     connection
-        .prepare_cached("SELECT tx_id, block_height FROM submission WHERE body_digest = ?1 AND state = 2 LIMIT 1")?
-        .query_row([body.as_bytes()], |row| Ok(recorded_at(row.get(0)?, row.get(1)?)))
+        .prepare_cached(
+            "SELECT tx_id, block_height, assurance FROM submission
+             WHERE body_digest = ?1 AND state = 2 AND assurance >= ?2 ORDER BY assurance DESC LIMIT 1",
+        )?
+        .query_row(params![body.as_bytes(), aim as u8], |row| recorded_at(row, 0, 1, 2))
         .optional()
 }
 
@@ -98,21 +114,32 @@ pub(super) fn to_validate(
     skip: &BTreeSet<RowId>,
     limit: usize,
 ) -> rusqlite::Result<Vec<ToValidate>> {
+    // A body is needed for unblinding only, so that of version 1 is not read.
     let mut statement = connection.prepare_cached(
-        "SELECT id, receipt, request_id, token FROM submission WHERE state = 0 AND authority = ?1 ORDER BY id LIMIT ?2",
+        "SELECT id, receipt, request_id, token, iif(assurance = 2, body, NULL) FROM submission
+         WHERE state = 0 AND authority = ?1 ORDER BY id LIMIT ?2",
     )?;
     let rows = statement.query(params![authority, window(skip, limit)])?;
     collect(rows, skip, limit, |id, row| {
-        let token = token::decode(&row.get::<_, Vec<u8>>(3)?).map_err(|error| damaged(3, error))?;
-        Ok(ToValidate { id, receipt: uuid(row, 1)?, request_id: RequestId(row.get(2)?), token })
+        let (token, binding) = token::decode(&row.get::<_, Vec<u8>>(3)?).map_err(|error| damaged(3, error))?;
+        let bound = match (binding, row.get::<_, Option<Vec<u8>>>(4)?) {
+            (Some(binding), Some(body)) => Some(Bound { binding, body }),
+            (None, None) => None,
+            // Never taken for version 1: that would lower its assurance.
+            (Some(_), None) | (None, Some(_)) => return Err(damaged(4, AimMismatch)),
+        };
+        Ok(ToValidate { id, receipt: uuid(row, 1)?, request_id: RequestId(row.get(2)?), token, bound })
     })
 }
 
 pub(super) fn to_post(connection: &Connection, skip: &BTreeSet<RowId>, limit: usize) -> rusqlite::Result<Vec<ToPost>> {
-    let mut statement =
-        connection.prepare_cached("SELECT id, receipt, body FROM submission WHERE state = 1 ORDER BY id LIMIT ?1")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, receipt, body, assurance, endorsement FROM submission WHERE state = 1 ORDER BY id LIMIT ?1",
+    )?;
     let rows = statement.query([window(skip, limit)])?;
-    collect(rows, skip, limit, |id, row| Ok(ToPost { id, receipt: uuid(row, 1)?, body: body(row, 2)? }))
+    collect(rows, skip, limit, |id, row| {
+        Ok(ToPost { id, receipt: uuid(row, 1)?, body: body(row, 2)?, voucher: voucher(row, 3, 4)? })
+    })
 }
 
 pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
@@ -169,30 +196,49 @@ fn collect<T>(
     Ok(all)
 }
 
-/// `state, tx_id, block_height, reason, receipt, body`.
+/// `state, tx_id, block_height, reason, receipt, body, assurance, endorsement`.
 fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
     let state = match row.get::<_, i64>(0)? {
         0 => State::Received,
-        1 => State::Validated,
-        2 => State::Confirmed(recorded_at(row.get(1)?, row.get(2)?)),
+        1 => State::Validated(voucher(row, 6, 7)?),
+        2 => State::Confirmed(recorded_at(row, 1, 2, 6)?),
         3 => State::Rejected(Reason::of_text(&row.get::<_, String>(3)?, "unknown")),
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
     };
     Ok(Receipt { id: uuid(row, 4)?, state, body: body(row, 5)? })
 }
 
+fn assurance(row: &Row<'_>, column: usize) -> rusqlite::Result<Assurance> {
+    Assurance::from_number(row.get(column)?).map_err(|error| damaged(column, error))
+}
+
+/// Of a row in state 1.
+fn voucher(row: &Row<'_>, assurance_column: usize, column: usize) -> rusqlite::Result<Voucher> {
+    match (assurance(row, assurance_column)?, row.get::<_, Option<Vec<u8>>>(column)?) {
+        (Assurance::Attested, None) => Ok(Voucher::Word),
+        (Assurance::Endorsed, Some(bytes)) => {
+            Endorsement::decode(&bytes).map(Voucher::Endorsement).map_err(|error| damaged(column, error))
+        }
+        (Assurance::Asserted | Assurance::Attested | Assurance::Endorsed, _) => Err(damaged(column, AimMismatch)),
+    }
+}
+
 const fn number(state: &State) -> i64 {
     match state {
         State::Received => 0,
-        State::Validated => 1,
+        State::Validated(_) => 1,
         State::Confirmed(_) => 2,
         State::Rejected(_) => 3,
     }
 }
 
 /// SQLite's integers are signed; the two numbers keep their bits.
-const fn recorded_at(tx_id: i64, block_height: i64) -> Recorded {
-    Recorded { tx_id: TxId(tx_id.cast_unsigned()), block_height: Height(block_height.cast_unsigned()) }
+fn recorded_at(row: &Row<'_>, tx_id: usize, height: usize, column: usize) -> rusqlite::Result<Recorded> {
+    Ok(Recorded {
+        tx_id: TxId(row.get::<_, i64>(tx_id)?.cast_unsigned()),
+        block_height: Height(row.get::<_, i64>(height)?.cast_unsigned()),
+        assurance: assurance(row, column)?,
+    })
 }
 
 fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
@@ -206,3 +252,8 @@ fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
 fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
 }
+
+/// A row whose token or endorsement is not what its assurance asks for.
+#[derive(Debug, thiserror::Error)]
+#[error("a submission's assurance contradicts what is stored for it")]
+struct AimMismatch;

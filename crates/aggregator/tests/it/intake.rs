@@ -98,7 +98,7 @@ async fn body_on_record_is_answered_with_its_record_whatever_the_token() {
     running.end_of(&submission(1)).await;
     let again = running.submit(&resealed(&submission(1), 99, BAD)).await;
     assert_eq!(again.status, 200);
-    assert_eq!(again.body, json!({"status": "confirmed", "tx_id": 0, "block_height": 100}));
+    assert_eq!(again.body, json!({"status": "confirmed", "assurance": "attested", "tx_id": 0, "block_height": 100}));
     assert_eq!(column::<i64>(world.folder.path(), "id").len(), 1);
 }
 

@@ -1,7 +1,13 @@
 //! The aggregator over real HTTP, between an authority and a node that are told how to misbehave.
 
 #[cfg(test)]
+mod camera;
+#[cfg(test)]
+mod endorsed;
+#[cfg(test)]
 mod intake;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod lookups;
 #[cfg(test)]

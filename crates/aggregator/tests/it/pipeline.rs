@@ -70,7 +70,7 @@ async fn while_the_authority_is_away_submissions_pend_and_afterwards_all_are_con
     let figures = running.until(|figures| figures["confirmed_since_start"] == 20).await;
     let quiet = json!({
         "submitter": "aggregator_node_001", "pending": 0, "validated": 0, "backlog_oldest_seconds": 0,
-        "confirmed_since_start": 20, "rejected_since_start": 0, "troubled": [],
+        "confirmed_since_start": 20, "rejected_since_start": 0, "troubled": [], "held": [],
     });
     assert_eq!(figures, quiet);
     assert_eq!(world.node.log().len(), 20);

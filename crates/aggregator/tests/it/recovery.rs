@@ -87,7 +87,7 @@ async fn ends_are_remembered_and_nothing_is_asked_again() {
     assert_eq!(running.end_of(&submission(1)).await["tx_id"], 0);
     assert_eq!(running.end_of(&submission_of(2, BAD)).await["reason"], "token_invalid");
     let recorded = running.submit(&crate::world::resealed(&submission(1), 99, BAD)).await;
-    assert_eq!(recorded.body, json!({"status": "confirmed", "tx_id": 0, "block_height": 100}));
+    assert_eq!(recorded.body, json!({"status": "confirmed", "assurance": "attested", "tx_id": 0, "block_height": 100}));
     assert_eq!((world.sma.script.calls(), world.node.script.calls()), calls);
 }
 

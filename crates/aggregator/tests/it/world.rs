@@ -8,7 +8,10 @@ use std::time::Duration;
 use axum::Router;
 use birthmark_aggregator::{Aggregator, AggregatorConfig, SIGNING_KEY_FILE, SmaConfig};
 use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName, SubmitterNumber};
-use birthmark_core::network::{Authority, Network, NetworkBuilder, Rules, Submitter, Validator};
+use birthmark_core::network::{
+    Authority, EndorsementKey, EndorsementKeyId, EndorsementKeyState, MinTokenVersion, Network, NetworkBuilder, Rules,
+    Submitter, Validator,
+};
 use birthmark_core::note::{KeyName, SecretKey};
 use birthmark_core::time::{Minute, UnixSeconds};
 use birthmark_service::client::{BearerToken, ClientError, ClientOptions, HttpClient};
@@ -22,7 +25,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
-use crate::sma::{GOOD, Sma};
+use crate::sma::{GOOD, Sma, signing_key, token_secret};
 
 pub(crate) const AUTHORITY: &str = "SIMULATED_MFG_001";
 pub(crate) const SUBMITTER: &str = "aggregator_node_001";
@@ -59,7 +62,22 @@ pub(crate) struct Reply {
     pub(crate) body: Value,
 }
 
-pub(crate) fn network() -> (Bytes, Network) {
+/// What network files differ in. Keys are numbers of `vectors/keys`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) ours: &'static [(u8, EndorsementKeyState)],
+    pub(crate) theirs: &'static [(u8, EndorsementKeyState)],
+    pub(crate) min_token_version: MinTokenVersion,
+}
+
+pub(crate) const SETTING: Setting = Setting {
+    ours: &[(1, EndorsementKeyState::Current)],
+    theirs: &[(2, EndorsementKeyState::Current)],
+    min_token_version: MinTokenVersion::V1,
+};
+
+/// All settings are of one network: they have the same genesis.
+pub(crate) fn network(setting: Setting) -> (Bytes, Network) {
     let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
     let mut builder = NetworkBuilder::new(KeyName::new("birthmark.example/log").unwrap(), Minute(28_887_660));
     builder.validators = vec![Validator {
@@ -68,15 +86,15 @@ pub(crate) fn network() -> (Bytes, Network) {
         cosigning_key: key(3).public_key(),
         p2p_address: None,
     }];
-    builder.authorities = ["SIMULATED_MFG_001", "ANOTHER_MFG"]
+    builder.authorities = [(AUTHORITY, setting.ours), ("ANOTHER_MFG", setting.theirs)]
         .into_iter()
         .zip(1..)
-        .map(|(id, number)| Authority {
+        .map(|((id, keys), number)| Authority {
             number: AuthorityNumber(number),
             id: AuthorityId::new(id).unwrap(),
-            token_key: None,
-            rules: Rules::default(),
-            endorsement_keys: Vec::new(),
+            token_key: Some(token_secret().public()),
+            rules: Rules { min_token_version: setting.min_token_version },
+            endorsement_keys: keys.iter().map(|(key, state)| endorsement_key(*key, *state)).collect(),
         })
         .collect();
     builder.submitters = vec![Submitter {
@@ -86,6 +104,11 @@ pub(crate) fn network() -> (Bytes, Network) {
     }];
     let (file, network) = builder.build().unwrap().sign(&[&key(2)]).unwrap();
     (file.into(), network)
+}
+
+fn endorsement_key(number: u8, state: EndorsementKeyState) -> EndorsementKey {
+    let spki = signing_key(number).public_key().unwrap().to_der().unwrap();
+    EndorsementKey { key_id: EndorsementKeyId::of_spki(&spki), spki, state }
 }
 
 /// Serves a router on a free port of this machine until the tasks are cancelled.
@@ -107,9 +130,13 @@ async fn serve_at(router: Router, address: SocketAddr, tasks: &Tasks) -> SocketA
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let (network_file, network) = network();
+        Self::with(SETTING).await
+    }
+
+    pub(crate) async fn with(setting: Setting) -> Self {
+        let (network_file, network) = network(setting);
         let network = Arc::new(network);
-        let (sma, node) = (Sma::new(), Node::new(Arc::clone(&network)));
+        let (sma, node) = (Sma::new(network.network_id()), Node::new(Arc::clone(&network)));
         let others = Tasks::new(CancellationToken::new());
         let folder = tempfile::tempdir().unwrap();
         secret_file::create(&folder.path().join(SIGNING_KEY_FILE), &SEED).unwrap();
@@ -151,6 +178,12 @@ impl World {
 
     pub(crate) async fn start(&self) -> Running {
         self.start_with(|_| {}).await
+    }
+
+    /// With another network file than the node's.
+    pub(crate) async fn start_in(&self, setting: Setting) -> Running {
+        let (file, network) = network(setting);
+        self.start_with(|config| (config.network_file, config.network) = (file, Arc::new(network))).await
     }
 
     pub(crate) async fn start_with(&self, change: impl FnOnce(&mut AggregatorConfig)) -> Running {
