@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::{Camera, CameraSettings, Captured, Step};
-use birthmark_camera::counter::FrameCounter;
+use birthmark_camera::counter::Counter;
 use birthmark_camera::device::{self, Credentials, Sealer};
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::{PhotoId, PhotoState, Queue};
@@ -65,7 +65,7 @@ impl Session {
         let credentials = Arc::new(credentials);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot use the folder {}", data.display()))?;
         let queue = Queue::open(&data)?;
-        let frames = FrameCounter::beside(config).reserve(opening.frames, queue.next_frame()?)?;
+        let frames = Counter::frames(config).reserve(opening.frames, queue.next_frame()?)?;
         let sensor = SimulatedImx477::new(SimulatedConfig {
             seed,
             size: opening.size,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::{Camera, CameraSettings, CaptureError, Recovery, Step};
-use birthmark_camera::counter::FrameCounter;
+use birthmark_camera::counter::Counter;
 use birthmark_camera::device::{Credentials, Sealer};
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::{NewPhoto, PhotoHashes, PhotoId, Queue};
@@ -111,7 +111,7 @@ impl Field {
 
     /// A camera with a small simulated sensor.
     pub(crate) fn camera(&self, count: u64) -> Result<(Camera<SimulatedImx477>, Recovery), CaptureError> {
-        let counter = FrameCounter::beside(&self.path().join("device_config.json"));
+        let counter = Counter::frames(&self.path().join("device_config.json"));
         let frames = counter.reserve(count, self.queue.next_frame().unwrap()).unwrap();
         let config = SimulatedConfig {
             seed: Self::seed(),
