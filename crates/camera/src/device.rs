@@ -1,40 +1,57 @@
 //! What makes this camera this camera: its configuration with its secrets, and the tokens it seals.
 //!
-//! For: reading `device_config.json`, strictly and only if nobody else could have read it; sealing
-//! version 1 tokens; the simulated sensor's seed.
+//! For: reading `device_config.json`, strictly and only if nobody else could have read it; deciding which
+//! version of the token it seals ([`Sealer`] then does); the simulated sensor's seed.
 //!
 //! Not for: obtaining a configuration ([`provision`](crate::device::provision())), or what a token means
 //! (`birthmark_core::token`).
 //!
-//! Format: `docs/PROTOCOL.md` section 4. The first five fields suffice:
+//! Format: `docs/PROTOCOL.md` section 4. The first five fields suffice for version 1:
 //! ```text
 //! {"device_serial", "table_id", "encryption_key": "<base64, 32 bytes>", "aggregator_url",
 //!  "manufacturer_cert": {"authority_id", "validation_endpoint"},
-//!  "tables": [{"table_id", "encryption_key"}], "network": …}
+//!  "tables": [{"table_id", "encryption_key"}], "device_key": "<base64, 32 bytes>",
+//!  "network": {"network", "signatures"} or {"url", "sha256"}, "device_certificate": "<PEM>"}
 //! ```
+//! A configuration with a `device_key` seals version 2, or nothing: a missing piece is an error that names
+//! it, never version 1 in silence. So is a network file that takes version 2 only, where there is no
+//! `device_key`. Version 1 is sealed with a `device_key` only if the caller asks for it.
 
+mod error;
+mod fetch;
+mod network_file;
 mod provision;
+mod sealer;
+mod succession;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use birthmark_core::api::provision::{AuthorityReference, DeviceConfig, SecretBase64};
-use birthmark_core::base64::{self, Base64Error};
-use birthmark_core::ids::{DeviceSerial, KeyIndex, TableId};
-use birthmark_core::json::{self, JsonError};
+use birthmark_core::base64;
+use birthmark_core::ids::{DeviceSerial, TableId};
+use birthmark_core::json;
 use birthmark_core::keytable::TableKey;
-use birthmark_core::token::{self, NucHash, SealedToken};
-use birthmark_service::random::OsRng;
+use birthmark_core::network::MinTokenVersion;
+use birthmark_core::token::NucHash;
+use birthmark_core::token::v2::DeviceKey;
 use birthmark_service::secret_file::{self, SecretFileError};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::counter::TokenNumbers;
 use crate::sensor::simulated::DeviceSeed;
+use network_file::NetworkSource;
 
+pub use error::{ConfigError, DeviceError, Missing};
+pub use fetch::{FetchError, NetworkPlace, fetch_network};
+pub use network_file::{NetworkFile, NetworkFileError, RenewalError};
 pub use provision::{IfProvisioned, ProvisionError, provision, write_config};
+pub use sealer::{SealError, Sealed, Sealer};
+pub use succession::{Refusal, Succession};
 
 /// What a camera knows about itself and its authority. Shows no secret.
 #[derive(Clone)]
@@ -44,84 +61,85 @@ pub struct Credentials {
     authority: AuthorityReference,
     aggregator_url: String,
     nuc_hash: NucHash,
+    sealing: Sealing,
 }
 
-/// Why a configuration cannot be used. The file is named, its content is not shown.
-#[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
-    /// No such file.
-    #[error("{}: no such file; provision this camera first", path.display())]
-    NotProvisioned {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Not there, not private (the remedy is `chmod 600`), not a file, too long, or not writable.
-    #[error(transparent)]
-    File(#[from] SecretFileError),
-    /// Not JSON of the form above.
-    #[error("{}: {cause}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        cause: JsonError,
-    },
-    /// A value in it is wrong.
-    #[error("{}: {cause}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: ConfigError,
-    },
-    /// The file of the simulated sensor's seed is damaged.
-    #[error("{}: not the 32 bytes of a sensor seed; the camera that it belonged to must be provisioned anew", path.display())]
-    Seed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The configuration cannot be written as JSON.
-    #[error("the configuration cannot be written: {0}")]
-    Encode(#[source] serde_json::Error),
-    /// Another camera's configuration stands where this one should go.
-    #[error("{}: holds the configuration of another camera; it was left as it is", path.display())]
-    OtherSerial {
-        /// The file.
-        path: PathBuf,
-    },
+/// A version of the camera token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenVersion {
+    /// The seed's, bound to no photo.
+    V1,
+    /// Bound to one photo and one device.
+    V2,
 }
 
-/// What is wrong with a well-formed configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// A key is not base64 of 32 bytes.
-    #[error("encryption_key of table {table}: {cause}")]
-    Key {
-        /// Whose.
-        table: TableId,
-        /// What is wrong with it.
-        cause: Base64Error,
-    },
-    /// A table stands in `tables` twice.
-    #[error("table {0} is listed twice in tables")]
-    TableTwice(TableId),
-    /// `tables` is given and `table_id` is not in it, or with another key.
-    #[error("tables does not list table {0}, which table_id names, with the same key")]
-    TableMissing(TableId),
-    /// More tables than a device is ever given.
-    #[error("{0} tables are more than the {MAX_TABLES} that a camera may have")]
-    TooManyTables(usize),
+/// Which tokens are sealed, and what that takes beyond the tables.
+#[derive(Clone)]
+enum Sealing {
+    V1,
+    V2(Arc<V2>),
+}
+
+/// Shared, so that all that seal by one configuration see a renewed network file and use up one block.
+struct V2 {
+    device_key: DeviceKey,
+    network: NetworkFile,
+    numbers: TokenNumbers,
 }
 
 impl Credentials {
     /// Reads and checks the configuration. `nuc_hash` is the sensor's: it is in no file.
     pub fn load(path: &Path, nuc_hash: NucHash) -> Result<Self, DeviceError> {
-        let config = read_config(path)?;
-        Self::new(config, nuc_hash).map_err(|cause| DeviceError::Config { path: path.to_owned(), cause })
+        Self::load_for(path, nuc_hash, None)
     }
 
-    /// Checks a configuration that has been read or has just been handed out.
+    /// As [`Credentials::load`], for one version of the token and no other.
+    pub fn load_for(path: &Path, nuc_hash: NucHash, version: Option<TokenVersion>) -> Result<Self, DeviceError> {
+        Self::at(path, read_config(path)?, nuc_hash, version)
+    }
+
+    /// Checks a configuration that belongs to `path`, whether it is written there already or not: its
+    /// counter and its network file lie beside it.
+    pub fn at(
+        path: &Path,
+        config: DeviceConfig,
+        nuc_hash: NucHash,
+        version: Option<TokenVersion>,
+    ) -> Result<Self, DeviceError> {
+        let wrong = |cause| DeviceError::Config { path: path.to_owned(), cause };
+        let device_key = device_key(&config).map_err(wrong)?;
+        let network = config.network.clone();
+        let credentials = Self::version_1(config, nuc_hash).map_err(wrong)?;
+        let source = network.as_ref().and_then(NetworkSource::parse);
+        let wanted = match (version, &device_key) {
+            (Some(TokenVersion::V1), _) => false,
+            (Some(TokenVersion::V2), _) | (None, Some(_)) => true,
+            (None, None) => source.as_ref().is_some_and(|source| credentials.is_refused_version_1(path, source)),
+        };
+        if !wanted {
+            return Ok(credentials);
+        }
+        let device_key = device_key.ok_or_else(|| wrong(Missing::DeviceKey.into()))?;
+        let source = source
+            .ok_or_else(|| wrong(if network.is_some() { ConfigError::NetworkForm } else { Missing::Network.into() }))?;
+        let network = NetworkFile::open(path, &source)?;
+        sealer::keys(&network.current(), &credentials.authority.authority_id).map_err(|cause| wrong(cause.into()))?;
+        let v2 = V2 { device_key, network, numbers: TokenNumbers::beside(path) };
+        Ok(Self { sealing: Sealing::V2(Arc::new(v2)), ..credentials })
+    }
+
+    /// Checks a configuration that is in no file. It seals version 1; one with a `device_key` is refused.
     pub fn new(config: DeviceConfig, nuc_hash: NucHash) -> Result<Self, ConfigError> {
+        match device_key(&config)? {
+            Some(_) => Err(Missing::Folder.into()),
+            None => Self::version_1(config, nuc_hash),
+        }
+    }
+
+    /// As [`Credentials::new`], for callers that ask for version 1 even where there is a `device_key`.
+    pub fn version_1(mut config: DeviceConfig, nuc_hash: NucHash) -> Result<Self, ConfigError> {
+        // It is for the authority alone, and nothing here speaks to the authority.
+        drop(config.device_certificate.take().map(Zeroizing::new));
         let own = (config.table_id, key(config.table_id, &config.encryption_key)?);
         let tables = if config.tables.is_empty() { vec![own] } else { tables(&config, &own)? };
         Ok(Self {
@@ -130,6 +148,7 @@ impl Credentials {
             authority: config.manufacturer_cert,
             aggregator_url: config.aggregator_url,
             nuc_hash,
+            sealing: Sealing::V1,
         })
     }
 
@@ -152,6 +171,30 @@ impl Credentials {
     pub fn tables(&self) -> impl Iterator<Item = TableId> {
         self.tables.iter().map(|(id, _)| *id)
     }
+
+    /// The version of the tokens that are sealed.
+    pub const fn token_version(&self) -> TokenVersion {
+        match self.sealing {
+            Sealing::V1 => TokenVersion::V1,
+            Sealing::V2(_) => TokenVersion::V2,
+        }
+    }
+
+    fn v2(&self) -> Option<&V2> {
+        match &self.sealing {
+            Sealing::V1 => None,
+            Sealing::V2(v2) => Some(v2),
+        }
+    }
+
+    /// Whether a network file that can be read says that version 1 is not taken from this authority. Of
+    /// one that cannot be read nothing is known, and version 1 needs none.
+    fn is_refused_version_1(&self, path: &Path, source: &NetworkSource) -> bool {
+        let Ok(network) = NetworkFile::open(path, source) else { return false };
+        let network = network.current();
+        let authority = network.authority_by_id(&self.authority.authority_id);
+        authority.is_some_and(|authority| authority.rules.min_token_version == MinTokenVersion::V2)
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -159,45 +202,17 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("serial", &self.serial)
             .field("authority", &self.authority)
+            .field("token_version", &self.token_version())
             .finish_non_exhaustive()
     }
 }
 
-/// Seals tokens for one camera.
-pub struct Sealer<R = OsRng> {
-    credentials: Arc<Credentials>,
-    rng: Mutex<R>,
-}
-
-impl<R: CryptoRng> Sealer<R> {
-    /// `rng` gives nonces and draws: it must be the system's outside tests.
-    pub const fn new(credentials: Arc<Credentials>, rng: R) -> Self {
-        Self { credentials, rng: Mutex::new(rng) }
-    }
-
-    /// A new token under a table and a key drawn evenly from those that the camera has.
-    pub fn seal(&self) -> SealedToken {
-        self.with_rng(|rng| {
-            let Credentials { tables, nuc_hash, .. } = &*self.credentials;
-            let (id, key) = draw_table(tables, rng);
-            token::v1::seal((*id, key), draw_index(rng), nuc_hash, rng)
-        })
-    }
-
-    /// Whose tokens they are.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
-    }
-
-    pub(crate) fn with_rng<T>(&self, work: impl FnOnce(&mut R) -> T) -> T {
-        // A generator has no state that a panic could leave half changed and dangerous.
-        work(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<R> fmt::Debug for Sealer<R> {
+impl fmt::Display for TokenVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer").field("credentials", &self.credentials).finish_non_exhaustive()
+        f.write_str(match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+        })
     }
 }
 
@@ -247,29 +262,15 @@ fn tables(config: &DeviceConfig, own: &(TableId, TableKey)) -> Result<Vec<(Table
     if tables.contains(own) { Ok(tables) } else { Err(ConfigError::TableMissing(own.0)) }
 }
 
+fn device_key(config: &DeviceConfig) -> Result<Option<DeviceKey>, ConfigError> {
+    let Some(text) = &config.device_key else { return Ok(None) };
+    let bytes = base64::decode_array(&text.0).map(Zeroizing::new).map_err(ConfigError::DeviceKey)?;
+    Ok(Some(DeviceKey::from_bytes(*bytes)))
+}
+
 fn key(table: TableId, text: &SecretBase64) -> Result<TableKey, ConfigError> {
     let bytes = base64::decode_array(&text.0).map(Zeroizing::new);
     bytes.map(|bytes| TableKey::from_bytes(*bytes)).map_err(|cause| ConfigError::Key { table, cause })
-}
-
-/// Evenly: draws beyond the last table are drawn again. There is at least one table.
-fn draw_table<'a>(tables: &'a [(TableId, TableKey)], rng: &mut impl CryptoRng) -> &'a (TableId, TableKey) {
-    loop {
-        let [byte, ..] = rng.next_u32().to_le_bytes();
-        if let Some(table) = tables.get(usize::from(byte) % MAX_TABLES) {
-            return table;
-        }
-    }
-}
-
-/// Evenly from 0 to 999: the ten bits that go beyond are drawn again.
-fn draw_index(rng: &mut impl CryptoRng) -> KeyIndex {
-    loop {
-        let [low, high, ..] = rng.next_u32().to_le_bytes();
-        if let Ok(index) = KeyIndex::new(u16::from_le_bytes([low, high]) % 1024) {
-            return index;
-        }
-    }
 }
 
 /// The configuration may hold a network file.
@@ -278,5 +279,7 @@ const MAX_CONFIG: usize = 2 * birthmark_core::network::MAX_FILE_LEN;
 const MAX_TABLES: usize = 64;
 const SEED_FILE: &str = "sensor_seed";
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

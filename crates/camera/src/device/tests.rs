@@ -2,8 +2,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use birthmark_core::token::{SealedToken, v1};
+use birthmark_service::random::OsRng;
 use serde_json::{Value, json};
 
+use super::testing::{
+    AUTHORITY, Current, DEVICE_KEY, Previous, as_value, device_config, network, network_of, rewritten,
+};
 use super::*;
 
 const NUC: [u8; 32] = [9; 32];
@@ -67,13 +72,13 @@ fn all_tables_are_drawn_from_and_every_token_opens_under_its_own() {
     let sealer = Sealer::new(Arc::new(credentials), OsRng);
     let (mut tables, mut nonces, mut high) = (BTreeSet::new(), BTreeSet::new(), false);
     for _ in 0..300 {
-        let token = sealer.seal();
+        let token: SealedToken = sealer.seal();
         let key = match token.table_id.value() {
             7 => [2; 32],
             42 => [1; 32],
             _ => [3; 32],
         };
-        assert_eq!(token::v1::open(&token, &TableKey::from_bytes(key)).unwrap().expose(), &NUC);
+        assert_eq!(v1::open(&token, &TableKey::from_bytes(key)).unwrap().expose(), &NUC);
         assert!(nonces.insert(token.nonce));
         tables.insert(token.table_id.value());
         high |= token.key_index.value() >= 500;
@@ -204,4 +209,119 @@ fn simulated_sensor_keeps_its_seed() {
     fs::write(&path, [0; 31]).unwrap();
     assert!(matches!(simulated_seed(&folder.config(), &mut OsRng), Err(DeviceError::Seed { .. })));
     assert_eq!(fs::read(&path).unwrap().len(), 31, "left for a person to look at");
+}
+
+fn nuc() -> NucHash {
+    NucHash::from_bytes(NUC)
+}
+
+#[test]
+fn device_key_and_network_file_make_version_2() {
+    let folder = Folder::new();
+    let config = device_config(as_value(&network(&[(1, Current)])));
+    let credentials = folder.load(config.to_string().as_bytes(), 0o600).unwrap();
+    assert_eq!(credentials.token_version(), TokenVersion::V2);
+    let asked = Credentials::load_for(&folder.config(), nuc(), Some(TokenVersion::V2)).unwrap();
+    assert_eq!(asked.token_version(), TokenVersion::V2);
+    let asked = Credentials::load_for(&folder.config(), nuc(), Some(TokenVersion::V1)).unwrap();
+    assert_eq!(asked.token_version(), TokenVersion::V1);
+}
+
+#[test]
+fn configuration_with_a_device_key_is_never_taken_for_version_1() {
+    let folder = Folder::new();
+    let with = |config: Value| folder.load(config.to_string().as_bytes(), 0o600).unwrap_err();
+    let of =
+        |change: &dyn Fn(&mut birthmark_core::network::NetworkBuilder)| device_config(as_value(&network_of(1, change)));
+    let missing = |error: DeviceError| match error {
+        DeviceError::Config { cause: ConfigError::Missing(missing), .. } => missing,
+        other => panic!("{other}"),
+    };
+    assert_eq!(missing(with(device_config(Value::Null))), Missing::Network);
+    assert_eq!(missing(with(of(&|b| b.authorities.clear()))), Missing::Authority);
+    assert_eq!(missing(with(of(&|b| b.authorities[0].token_key = None))), Missing::TokenKey);
+    assert_eq!(missing(with(device_config(as_value(&network(&[(1, Previous)]))))), Missing::EndorsementKey);
+    assert_eq!(missing(with(device_config(as_value(&network(&[]))))), Missing::EndorsementKey);
+    let absent = with(device_config(json!({"url": "http://a/network.json", "sha256": "0".repeat(64)})));
+    assert!(matches!(absent, DeviceError::Network(NetworkFileError::Absent { .. })), "{absent}");
+    let form = with(device_config(json!("http://a/network.json")));
+    assert!(matches!(form, DeviceError::Config { cause: ConfigError::NetworkForm, .. }), "{form}");
+    let forged = rewritten(&network(&[(1, Current)]), 2, |_| ());
+    let forged = with(device_config(as_value(&forged)));
+    assert!(matches!(forged, DeviceError::Network(NetworkFileError::Embedded(_))), "{forged}");
+    // Each of them serves for version 1 where that is asked for.
+    let asked = Credentials::load_for(&folder.config(), nuc(), Some(TokenVersion::V1)).unwrap();
+    assert_eq!(asked.token_version(), TokenVersion::V1);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    for (missing, name) in [
+        (Missing::DeviceKey, "device_key"),
+        (Missing::Network, "network"),
+        (Missing::Authority, "authority"),
+        (Missing::TokenKey, "token_key"),
+        (Missing::EndorsementKey, "endorsement key"),
+        (Missing::Folder, "beside"),
+    ] {
+        assert!(missing.to_string().contains(name), "{missing}");
+    }
+}
+
+#[test]
+fn network_that_takes_version_2_only_wants_a_device_key() {
+    let folder = Folder::new();
+    let strict = network_of(1, |builder| builder.authorities[0].rules.min_token_version = MinTokenVersion::V2);
+    let mut config = seed_form();
+    config["network"] = as_value(&strict);
+    let error = folder.load(config.to_string().as_bytes(), 0o600).unwrap_err();
+    assert!(matches!(error, DeviceError::Config { cause: ConfigError::Missing(Missing::DeviceKey), .. }), "{error}");
+    let asked = Credentials::load_for(&folder.config(), nuc(), Some(TokenVersion::V1)).unwrap();
+    assert_eq!(asked.token_version(), TokenVersion::V1);
+    // One that takes both, and one that nobody has fetched or can read, leave version 1 as it was.
+    for network in [as_value(&network(&[(1, Current)])), full_form()["network"].clone(), json!({"network": "?"})] {
+        config["network"] = network;
+        let credentials = folder.load(config.to_string().as_bytes(), 0o600).unwrap();
+        assert_eq!(credentials.token_version(), TokenVersion::V1);
+    }
+    let demanded = Credentials::load_for(&folder.config(), nuc(), Some(TokenVersion::V2)).unwrap_err();
+    assert!(matches!(demanded, DeviceError::Config { cause: ConfigError::Missing(Missing::DeviceKey), .. }));
+}
+
+#[test]
+fn malformed_device_keys_are_refused_without_being_shown() {
+    let folder = Folder::new();
+    let key = base64::encode(DEVICE_KEY);
+    for text in [base64::encode([1; 31]), String::new(), "not base64".to_owned(), format!("{key} ")] {
+        let mut config = device_config(as_value(&network(&[(1, Current)])));
+        config["device_key"] = json!(text);
+        let error = folder.load(config.to_string().as_bytes(), 0o600).unwrap_err();
+        assert!(matches!(error, DeviceError::Config { cause: ConfigError::DeviceKey(_), .. }), "{error}");
+        assert!(text.is_empty() || !error.to_string().contains(&text), "{error}");
+    }
+}
+
+#[test]
+fn configuration_without_a_folder_seals_version_1_or_says_why_not() {
+    let parse = |value: Value| serde_json::from_value::<DeviceConfig>(value).unwrap();
+    assert_eq!(Credentials::new(parse(seed_form()), nuc()).unwrap().token_version(), TokenVersion::V1);
+    let config = device_config(as_value(&network(&[(1, Current)])));
+    let refused = Credentials::new(parse(config.clone()), nuc()).unwrap_err();
+    assert_eq!(refused, ConfigError::Missing(Missing::Folder));
+    assert_eq!(Credentials::version_1(parse(config), nuc()).unwrap().token_version(), TokenVersion::V1);
+}
+
+#[test]
+fn neither_device_key_nor_certificate_is_shown() {
+    let folder = Folder::new();
+    let config = device_config(as_value(&network(&[(1, Current)])));
+    let credentials = folder.load(config.to_string().as_bytes(), 0o600).unwrap();
+    let sealer = Sealer::new(Arc::new(credentials.clone()), OsRng);
+    for shown in [format!("{credentials:?}"), format!("{sealer:?}")] {
+        assert!(shown.contains(AUTHORITY) && shown.contains("V2"), "{shown}");
+        // 0x5d in decimal, as a list of bytes would show it.
+        for secret in ["93, 93", "5d5d", "MIIB", "CERTIFICATE", base64::encode(DEVICE_KEY).as_str()] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
 }
