@@ -123,7 +123,12 @@ impl Credentials {
         let source = source
             .ok_or_else(|| wrong(if network.is_some() { ConfigError::NetworkForm } else { Missing::Network.into() }))?;
         let network = NetworkFile::open(path, &source)?;
-        sealer::keys(&network.current(), &credentials.authority.authority_id).map_err(|cause| wrong(cause.into()))?;
+        // An authority may be between two keys: then photographs wait for the second one. One that never had
+        // any was provisioned wrongly.
+        let authority = &credentials.authority.authority_id;
+        sealer::keys(&network.current(), authority)
+            .or_else(|_| sealer::keys(network.provisioned(), authority))
+            .map_err(|cause| wrong(cause.into()))?;
         let v2 = V2 { device_key, network, numbers: TokenNumbers::beside(path) };
         Ok(Self { sealing: Sealing::V2(Arc::new(v2)), ..credentials })
     }

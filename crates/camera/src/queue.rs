@@ -3,6 +3,9 @@
 //! For: all reading and writing of `queue.db`. A row is on disk when a call returns, and none is ever
 //! deleted. Several processes may share the queue: a row is held by one of them while it is submitted.
 //!
+//! A row's token, with the binding of a version 2 token, is there before it is first sent, stays the same
+//! until the receipt ends, and is erased then.
+//!
 //! Not for: files ([`capture`](crate::capture) writes them before their row), deciding what an answer
 //! means, or talking to anybody ([`upload`](crate::upload)).
 //!
@@ -22,13 +25,14 @@ use std::sync::Arc;
 use birthmark_core::ImageHash;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::time::UnixSeconds;
-use birthmark_core::token::{SealedToken, TokenJson};
+use birthmark_core::token::TokenJson;
 use birthmark_service::lock::{FileLock, LockError};
 use birthmark_service::sqlite::{Database, Migration, OpenError, Options, ReadError, WriteError};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::device::Sealed;
 use crate::exif::TimeSource;
 
 pub(crate) use claim::{Claimed, Hold};
@@ -228,7 +232,7 @@ impl Queue {
     }
 
     /// Stores a row's first token. If it has one already, that one is given back instead.
-    pub(crate) async fn first_token(&self, id: PhotoId, token: &SealedToken) -> Result<Claimed, QueueError> {
+    pub(crate) async fn first_token(&self, id: PhotoId, token: &Sealed) -> Result<Claimed, QueueError> {
         let token = TokenJson::from(token);
         Ok(self.database.write(move |conn| claim::first_token(conn, id, &token)).await?)
     }

@@ -5,17 +5,20 @@
 //! Not for: capturing (it never waits for this), or judging a proof's trust (`birthmark_core::verify`).
 //!
 //! `docs/PROTOCOL.md` sections 2 and 5. A token is on disk before it is first sent, and the same one is
-//! sent until its receipt ends: whatever is lost on the way, there is one submission. Errors are tried
+//! sent until its receipt ends: whatever is lost on the way, there is one submission, and one token for a
+//! number. Errors are tried
 //! again with back-off and jitter, forever; only what would be refused for ever is parked.
 //!
 //! ```text
 //! POST /api/v1/submit            Prefer: wait=30      queued ones
 //! GET  /api/v1/submission/{id}                        sent ones
 //! GET  /api/v1/verify/{hash}?proof=1                  confirmed ones without a proof
+//! GET  /network.json                                  when the authority's key has changed
 //! ```
 
 mod attempt;
 mod request;
+mod seal;
 mod verdict;
 
 use std::fmt;
@@ -37,7 +40,7 @@ use crate::capture::Step;
 use crate::device::Sealer;
 use crate::queue::{Claimed, Hold, Photo, PhotoId, PhotoState, Queue, QueueError, Recorded};
 
-pub use request::submission;
+pub use request::{body, submission};
 
 use attempt::Next;
 
@@ -48,7 +51,7 @@ pub struct UploadSettings<R = OsRng> {
     /// Its queue.
     pub queue: Queue,
     /// Who seals.
-    pub sealer: Sealer<R>,
+    pub sealer: Arc<Sealer<R>>,
     /// `http://host[:port]`, usually `Credentials::aggregator_url`.
     pub aggregator_url: String,
     /// What time it is.
@@ -98,6 +101,8 @@ impl Default for UploadOptions {
 pub struct Uploader<R = OsRng> {
     settings: UploadSettings<R>,
     client: HttpClient,
+    /// Held while a newer network file is looked for.
+    renewal: tokio::sync::Mutex<()>,
 }
 
 /// How far a photograph has come.
@@ -144,11 +149,11 @@ enum WhenEmpty {
     Wait,
 }
 
-impl<R: CryptoRng + Send> Uploader<R> {
+impl<R: CryptoRng + Send + 'static> Uploader<R> {
     /// Checks the aggregator's address; connects when first used.
     pub fn new(settings: UploadSettings<R>) -> Result<Self, ClientSetupError> {
         let client = HttpClient::new(&settings.aggregator_url, &settings.options.client)?;
-        Ok(Self { settings, client })
+        Ok(Self { settings, client, renewal: tokio::sync::Mutex::default() })
     }
 
     /// Tries one photograph, due or not. Without `wait` once, with it until its proof is there, it is

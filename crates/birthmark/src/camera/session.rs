@@ -87,7 +87,7 @@ impl Session {
         let uploader = Uploader::new(UploadSettings {
             data: data.clone(),
             queue: queue.clone(),
-            sealer: Sealer::new(Arc::clone(&credentials), OsRng),
+            sealer: Arc::new(Sealer::new(Arc::clone(&credentials), OsRng)),
             aggregator_url: url,
             clock: Arc::new(SystemClock),
             options: UploadOptions::default(),

@@ -9,6 +9,7 @@ use birthmark_core::ImageHash;
 use birthmark_core::ids::{KeyIndex, TableId};
 use uuid::Uuid;
 
+use crate::device::TokenVersion;
 use crate::queue::Recorded;
 use crate::raw_frame::FrameSize;
 use crate::sensor::Origin;
@@ -42,6 +43,8 @@ pub enum Step {
     Queued,
     /// A token is sealed and stored.
     TokenSealed {
+        /// Which form it has.
+        version: TokenVersion,
         /// Under a key of this table.
         table: TableId,
         /// Which key.
@@ -95,8 +98,8 @@ impl fmt::Display for Step {
             Self::JpegProcessed { bytes } => write!(f, "JPEG processed ({bytes} bytes)"),
             Self::ProcessedHashed { hash } => write!(f, "Processed hash computed: {hash}"),
             Self::Queued => f.write_str("Captured: files and queue row are on disk"),
-            Self::TokenSealed { table, key_index } => {
-                write!(f, "Camera token generated (software key, table {table}, key {key_index})")
+            Self::TokenSealed { version, table, key_index } => {
+                write!(f, "Camera token generated (version {version}, software key, table {table}, key {key_index})")
             }
             Self::Submitted => f.write_str("Submitted to aggregator"),
             Self::SmaPassed => f.write_str("SMA validation PASSED"),
@@ -135,5 +138,8 @@ mod tests {
         assert_eq!(line(640, 480, Origin::Hardware), "Raw Bayer captured (0.3MP, 640x480)");
         let hashed = Step::RawHashed { hash: ImageHash::of(b"abc") }.to_string();
         assert!(hashed.contains("software key, no TPM"), "{hashed}");
+        let (table, key_index) = (TableId::new(42).unwrap(), KeyIndex::new(7).unwrap());
+        let sealed = Step::TokenSealed { version: TokenVersion::V2, table, key_index }.to_string();
+        assert_eq!(sealed, "Camera token generated (version 2, software key, table 42, key 7)");
     }
 }

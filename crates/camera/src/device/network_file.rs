@@ -50,6 +50,7 @@ pub(super) struct NetworkReference {
 pub struct NetworkFile {
     path: PathBuf,
     pinned: Option<Digest>,
+    provisioned: Arc<Network>,
     current: RwLock<Arc<Network>>,
 }
 
@@ -135,7 +136,8 @@ impl NetworkFile {
             NetworkSource::Embedded(value) => (embedded(value)?, None),
             NetworkSource::Beside(reference) => (pinned(config, reference.sha256)?, Some(reference.sha256)),
         };
-        let file = Self { path, pinned, current: RwLock::new(Arc::new(provisioned)) };
+        let provisioned = Arc::new(provisioned);
+        let file = Self { path, pinned, current: RwLock::new(Arc::clone(&provisioned)), provisioned };
         if let Err(error) = file.reread() {
             // The camera has a file that it was given, and can work.
             tracing::warn!(%error, "the network file beside the configuration is not used");
@@ -146,6 +148,11 @@ impl NetworkFile {
     /// The newest that is known.
     pub fn current(&self) -> Arc<Network> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The one that the configuration speaks of.
+    pub(super) fn provisioned(&self) -> &Network {
+        &self.provisioned
     }
 
     /// Looks at the file beside the configuration, which another process or a person may have renewed.

@@ -7,16 +7,13 @@ use std::fmt::Write as _;
 use birthmark_core::base64;
 use birthmark_core::ids::{AuthorityId, AuthorityNumber};
 use birthmark_core::network::{
-    Authority, EndorsementKey, EndorsementKeyId, EndorsementKeyState, MinTokenVersion, Network, NetworkBuilder, Rules,
-    Validator,
+    Authority, EndorsementKey, EndorsementKeyId, EndorsementKeyState, MinTokenVersion, NetworkBuilder, Rules, Validator,
 };
 use birthmark_core::note::{KeyName, SecretKey};
 use birthmark_core::time::Minute;
 use birthmark_core::token::v2::TokenSecretKey;
 use blind_rsa_signatures::SecretKeySha384PSSDeterministic;
 use serde_json::{Value, json};
-
-pub(crate) use birthmark_core::network::EndorsementKeyState::{Current, Previous, Retired, Revoked};
 
 pub(crate) const AUTHORITY: &str = "SIMULATED_MFG_001";
 /// What the device shares with its authority.
@@ -73,7 +70,7 @@ fn validator(i: u8) -> Validator {
 pub(crate) fn network_of(validator_number: u8, change: impl FnOnce(&mut NetworkBuilder)) -> Vec<u8> {
     let mut builder = NetworkBuilder::new(KeyName::new("birthmark.example/log").unwrap(), Minute(28_887_660));
     builder.validators = vec![validator(validator_number)];
-    builder.authorities = vec![authority(&[(1, Current)])];
+    builder.authorities = vec![authority(&[(1, EndorsementKeyState::Current)])];
     change(&mut builder);
     builder.build().unwrap().sign(&[&secret(2, validator_number)]).unwrap().0
 }
@@ -97,17 +94,6 @@ pub(crate) fn rewritten(file: &[u8], signer: u8, change: impl FnOnce(&mut Value)
     }
     let signatures = json!([{"key": key.public_key().to_string(), "signature": signature}]);
     json!({"network": base64::encode(document), "signatures": signatures}).to_string().into_bytes()
-}
-
-/// A second epoch of validator 2 after the first one's end.
-pub(crate) fn add_epoch(document: &mut Value) {
-    let second = Network::parse(&network_of(2, |_| ())).unwrap();
-    let epoch = second.current_epoch();
-    document["epochs"][0]["last_size"] = json!(100);
-    document["epochs"][0]["last_root"] = json!("ab".repeat(32));
-    document["epochs"].as_array_mut().unwrap().push(json!({
-        "epoch": 1, "first_height": 50, "policy": epoch.policy().to_string(), "validators": epoch.validators()
-    }));
 }
 
 /// `device_config.json`: the seed's five fields, a device key and, unless it is null, a network.

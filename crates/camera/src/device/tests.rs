@@ -2,13 +2,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use birthmark_core::network::EndorsementKeyState::{Current, Previous};
 use birthmark_core::token::{SealedToken, v1};
 use birthmark_service::random::OsRng;
 use serde_json::{Value, json};
 
-use super::testing::{
-    AUTHORITY, Current, DEVICE_KEY, Previous, as_value, device_config, network, network_of, rewritten,
-};
+use super::testing::{AUTHORITY, DEVICE_KEY, as_value, device_config, network, network_of, rewritten};
 use super::*;
 
 const NUC: [u8; 32] = [9; 32];

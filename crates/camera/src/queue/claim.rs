@@ -5,9 +5,11 @@
 //!
 //! A hold ends when it is given back, when its time is over, or when its holder is dead.
 
+use std::fmt;
+
 use birthmark_core::json;
 use birthmark_core::time::UnixSeconds;
-use birthmark_core::token::{SealedToken, TokenJson};
+use birthmark_core::token::TokenJson;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -15,6 +17,7 @@ use rustix::process::{Pid, test_kill_process};
 use super::row;
 use super::whole::Whole;
 use super::{Photo, PhotoId};
+use crate::device::Sealed;
 
 /// Who takes hold, and when.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +29,19 @@ pub(crate) struct Hold {
 }
 
 /// A row that is held.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Claimed {
     pub(crate) photo: Photo,
-    pub(crate) token: Option<SealedToken>,
-    /// The token as it is stored; by it the row is known to be unchanged.
+    pub(crate) token: Option<Sealed>,
+    /// The token with its binding as they are stored; by them the row is known to be unchanged.
     pub(super) token_text: Option<String>,
+}
+
+/// The text holds the inverse that undoes the blinding.
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claimed").field("photo", &self.photo).field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 pub(super) fn due(conn: &Connection, hold: Hold, limit: usize) -> rusqlite::Result<Vec<Claimed>> {
@@ -89,9 +99,10 @@ fn read(conn: &Connection, id: PhotoId) -> rusqlite::Result<Claimed> {
     Ok(Claimed { photo, token, token_text })
 }
 
-fn parse(text: &str) -> rusqlite::Result<SealedToken> {
+/// A text without a binding is a version 1 token, also from before there were others.
+fn parse(text: &str) -> rusqlite::Result<Sealed> {
     let token: TokenJson = json::from_slice(text.as_bytes()).map_err(|error| row::damaged(0, error))?;
-    token.parse(None).map(|(token, _)| token).map_err(|error| row::damaged(0, error))
+    token.parse(None).map(|(token, binding)| Sealed { token, binding }).map_err(|error| row::damaged(0, error))
 }
 
 /// A time further off than any delay was written under another clock, which has been set back since.

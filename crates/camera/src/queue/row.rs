@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use birthmark_core::ImageHash;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::time::UnixSeconds;
-use birthmark_core::token::{SealedToken, TokenJson};
+use birthmark_core::token::TokenJson;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
 use super::whole::Whole;
 use super::{Counts, NewPhoto, Photo, PhotoHashes, PhotoId, PhotoState, Recorded};
+use crate::device::Sealed;
 use crate::exif::TimeSource;
 
 /// What became of a row that was tried. All of them let go of it.
@@ -24,7 +25,7 @@ pub(crate) enum Change {
     /// It is on record; the proof, if it came along, is on disk at this path relative to the data folder.
     Confirmed { recorded: Recorded, proof: Option<PathBuf> },
     /// The receipt asks for a new token.
-    Resealed { token: SealedToken, reason: String },
+    Resealed { token: Sealed, reason: String },
     /// The aggregator does not know the receipt: to be sent again, with the same token.
     Forgotten,
     /// Refused for good.
@@ -156,7 +157,7 @@ pub(super) fn whole(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get(column).map(|Whole(number)| number)
 }
 
-/// A token as the row keeps it.
+/// A token as the row keeps it, with its binding: both are stored, compared and erased as one.
 pub(super) fn text_of(token: &TokenJson) -> rusqlite::Result<String> {
     serde_json::to_string(token).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }

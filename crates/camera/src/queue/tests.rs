@@ -1,4 +1,6 @@
 use birthmark_core::ids::{KeyIndex, TableId};
+use birthmark_core::network::EndorsementKeyId;
+use birthmark_core::token::{Binding, Blinding, SealedToken};
 
 use super::*;
 
@@ -20,13 +22,25 @@ fn photo(frame: u64) -> NewPhoto {
     }
 }
 
-fn token(nonce: u8) -> SealedToken {
-    SealedToken {
+fn token(nonce: u8) -> Sealed {
+    let token = SealedToken {
         table_id: TableId::new(1).unwrap(),
         key_index: KeyIndex::new(2).unwrap(),
         nonce: [nonce; 12],
         ciphertext: vec![4; 32],
         auth_tag: [5; 16],
+    };
+    Sealed { token, binding: None }
+}
+
+/// One of version 2.
+fn bound(nonce: u8) -> Sealed {
+    let Sealed { token, .. } = token(nonce);
+    let blinding =
+        Blinding { enc: [6; 32], key_id: EndorsementKeyId::from_bytes([7; 8]), blinded_message: vec![0xb1; 256] };
+    Sealed {
+        token: SealedToken { ciphertext: vec![4; 56], ..token },
+        binding: Some(Binding { blinding, inverse: vec![0x1f; 256] }),
     }
 }
 
@@ -143,6 +157,54 @@ async fn parked_row_waits_for_a_person_and_starts_over_without_its_token() {
     queue.retry(id).await.unwrap();
     let claimed = queue.claim_one(own(NOW), id).await.unwrap().unwrap();
     assert_eq!((claimed.photo.state, claimed.token), (PhotoState::Queued, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn binding_stays_with_its_token_and_both_are_erased_at_the_end() {
+    let (folder, queue) = open();
+    let (confirmed, parked) = (queue.insert(photo(1)).unwrap(), queue.insert(photo(2)).unwrap());
+    queue.first_token(confirmed, &bound(1)).await.unwrap();
+    queue.first_token(parked, &token(1)).await.unwrap();
+    queue.close().await;
+
+    let queue = Queue::open(folder.path()).unwrap();
+    let claimed = queue.first_token(confirmed, &bound(9)).await.unwrap();
+    assert_eq!((claimed.token.clone(), claimed.photo.seals), (Some(bound(1)), 1));
+    let shown = format!("{claimed:?}");
+    assert!(!shown.contains("1f1f") && !shown.contains("31, 31"), "the inverse is not shown: {shown}");
+    let mut late = claimed.clone();
+    late.token_text = late.token_text.map(|text| text.replacen("1f", "2f", 1));
+    queue.apply(&late, Change::Parked { reason: "another binding".to_owned() }).await.unwrap();
+    assert_eq!(queue.photo(confirmed).await.unwrap().state, PhotoState::Queued);
+    let recorded = Recorded { tx_id: TxId(5), block_height: Height(6) };
+    queue.apply(&claimed, Change::Confirmed { recorded, proof: None }).await.unwrap();
+    let claimed = queue.first_token(parked, &bound(9)).await.unwrap();
+    queue.apply(&claimed, Change::Resealed { token: bound(2), reason: "token_used".to_owned() }).await.unwrap();
+    let claimed = queue.claim_one(own(NOW), parked).await.unwrap().unwrap();
+    assert_eq!(claimed.token, Some(bound(2)));
+    queue.apply(&claimed, Change::Parked { reason: "binding_mismatch".to_owned() }).await.unwrap();
+    queue.close().await;
+
+    let inverse = "1f".repeat(256);
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(inverse.len()).any(|window| window == inverse.as_bytes()), "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_of_an_earlier_program_keeps_its_version_1_token() {
+    let (folder, queue) = open();
+    let id = queue.insert(photo(1)).unwrap();
+    let text = r#"{"ciphertext":"0404040404040404040404040404040404040404040404040404040404040404","auth_tag":"05050505050505050505050505050505","nonce":"010101010101010101010101","table_id":1,"key_index":2}"#;
+    queue.database.write(move |conn| conn.execute("UPDATE photo SET token = ?1, seals = 1", [text])).await.unwrap();
+    queue.close().await;
+    let queue = Queue::open(folder.path()).unwrap();
+    let claimed = queue.first_token(id, &bound(9)).await.unwrap();
+    assert_eq!((claimed.token.clone(), claimed.photo.seals), (Some(token(1)), 1));
+    queue.apply(&claimed, Change::Resealed { token: bound(2), reason: "token_used".to_owned() }).await.unwrap();
+    assert_eq!(queue.claim_one(own(NOW), id).await.unwrap().unwrap().token, Some(bound(2)));
 }
 
 #[test]

@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::time::UnixSeconds;
+use birthmark_core::token::SealedToken;
 use birthmark_service::backoff::Backoff;
 use birthmark_service::client::{Answer, ClientError};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand_core::CryptoRng;
 use uuid::Uuid;
 
-use super::verdict::{self, Asked, Reply, Verdict};
+use super::seal::{NotSealed, Numbers};
+use super::verdict::{self, Asked, Reply, Verdict, Why};
 use super::{LONGEST_WAIT, OnStep, Uploader, request};
 use crate::capture::Step;
+use crate::device::Sealed;
 use crate::durable_file::{IfTaken, write_durably};
 use crate::queue::{Change, Claimed, Photo, PhotoState, QueueError, Recorded};
 
@@ -33,7 +36,7 @@ pub(super) enum Next {
     Later(Duration),
 }
 
-impl<R: CryptoRng + Send> Uploader<R> {
+impl<R: CryptoRng + Send + 'static> Uploader<R> {
     /// Takes the next step with a row that is held, and lets go of it.
     pub(super) async fn attempt(
         &self,
@@ -55,14 +58,20 @@ impl<R: CryptoRng + Send> Uploader<R> {
     }
 
     async fn submit(&self, claimed: Claimed, wait: Duration, on_step: OnStep<'_>) -> Result<Next, QueueError> {
-        let id = claimed.photo.id;
         let unsealed = claimed.token.is_none();
-        let claimed =
-            if unsealed { self.settings.queue.first_token(id, &self.settings.sealer.seal()).await? } else { claimed };
+        let claimed = if unsealed {
+            match self.seal(&claimed.photo.photo.hashes, Numbers::GoOn).await {
+                // On disk before it is sent: what is sent again is this very token.
+                Ok(sealed) => self.settings.queue.first_token(claimed.photo.id, &sealed).await?,
+                Err(error) => return self.not_sealed(&claimed, error, on_step).await,
+            }
+        } else {
+            claimed
+        };
         // Without one after all, another process has ended the row meanwhile.
         let Some(token) = claimed.token.clone() else { return Ok(Next::Now) };
         if unsealed {
-            on_step(Step::TokenSealed { table: token.table_id, key_index: token.key_index });
+            on_step(sealed_step(&token));
         }
         let Photo { photo, .. } = &claimed.photo;
         let authority = self.settings.sealer.credentials().authority();
@@ -119,19 +128,53 @@ impl<R: CryptoRng + Send> Uploader<R> {
                 };
                 self.confirm(claimed, recorded, stored, on_step).await
             }
-            Verdict::Reseal { reason } if claimed.photo.seals < self.settings.options.max_seals => {
-                let token = self.settings.sealer.seal();
-                on_step(Step::Resealing { reason: reason.clone() });
-                on_step(Step::TokenSealed { table: token.table_id, key_index: token.key_index });
-                self.apply(&claimed, Change::Resealed { token, reason }, Next::Now).await
+            Verdict::Reseal { why, reason } if claimed.photo.seals < self.settings.options.max_seals => {
+                self.reseal(claimed, why, reason, on_step).await
             }
-            Verdict::Reseal { reason } => {
+            Verdict::Reseal { reason, .. } => {
                 let reason = format!("{reason}, {} tokens in a row", claimed.photo.seals);
                 self.park(&claimed, reason, on_step).await
             }
             Verdict::Refused { reason } => self.park(&claimed, reason, on_step).await,
             Verdict::Forgotten => self.apply(&claimed, Change::Forgotten, Next::Now).await,
             Verdict::Again { error, retry_after } => self.fail(&claimed, error, retry_after, on_step).await,
+        }
+    }
+
+    /// Its receipt has ended, and asks for another token.
+    async fn reseal(
+        &self,
+        claimed: Claimed,
+        why: Why,
+        reason: String,
+        on_step: OnStep<'_>,
+    ) -> Result<Next, QueueError> {
+        let binding = claimed.token.as_ref().and_then(|sealed| sealed.binding.as_ref());
+        if let (Why::Rekey, Some(binding)) = (why, binding) {
+            // The receipt is asked about again, and gives the same verdict, until there is a newer key.
+            if let Err(error) = self.renew_network(Some(binding.blinding.key_id)).await {
+                return self.fail(&claimed, error, None, on_step).await;
+            }
+        }
+        let numbers = match why {
+            Why::Used => Numbers::Skip,
+            // The first one waited for too long; if a fresh one is stale too, the counter is an old copy.
+            Why::Stale if claimed.photo.seals > 1 => Numbers::Skip,
+            Why::Stale | Why::Rekey | Why::Other => Numbers::GoOn,
+        };
+        let token = match self.seal(&claimed.photo.photo.hashes, numbers).await {
+            Ok(token) => token,
+            Err(error) => return self.not_sealed(&claimed, error, on_step).await,
+        };
+        on_step(Step::Resealing { reason: reason.clone() });
+        on_step(sealed_step(&token));
+        self.apply(&claimed, Change::Resealed { token, reason }, Next::Now).await
+    }
+
+    async fn not_sealed(&self, claimed: &Claimed, error: NotSealed, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        match error {
+            NotSealed::Body(_) => self.park(claimed, error.to_string(), on_step).await,
+            NotSealed::Seal(_) | NotSealed::Aborted(_) => self.fail(claimed, error.to_string(), None, on_step).await,
         }
     }
 
@@ -217,7 +260,7 @@ impl<R: CryptoRng + Send> Uploader<R> {
         }
     }
 
-    fn no_answer(&self) -> String {
+    pub(super) fn no_answer(&self) -> String {
         format!("{} did not answer in time", self.client.origin())
     }
 
@@ -232,6 +275,11 @@ impl<R: CryptoRng + Send> Uploader<R> {
         let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
         UnixSeconds(self.settings.clock.now().0.saturating_add(seconds))
     }
+}
+
+fn sealed_step(sealed: &Sealed) -> Step {
+    let SealedToken { table_id: table, key_index, .. } = sealed.token;
+    Step::TokenSealed { version: sealed.version(), table, key_index }
 }
 
 /// `Prefer: wait=N`, whole seconds; nothing where there is nothing to wait.

@@ -4,17 +4,32 @@
 //! Not for: sending it. Format: `docs/PROTOCOL.md` section 2.
 
 use birthmark_core::api::provision::AuthorityReference;
+use birthmark_core::body::{Body, Entries, EntriesError, Entry, Kind, Level, Parent};
+use birthmark_core::ids::AuthorityId;
 use birthmark_core::submission::{ImageJson, ManufacturerCert, SubmissionJson};
 use birthmark_core::time::UnixSeconds;
-use birthmark_core::token::{SealedToken, TokenJson};
+use birthmark_core::token::TokenJson;
 
 use crate::queue::PhotoHashes;
 
-/// The submission of a photograph: raw, processed, and the processed one's picture data.
+/// What a photograph's submission asks to record, and what its version 2 token is tied to: raw,
+/// processed, and the processed one's picture data.
+pub fn body(authority: &AuthorityId, hashes: &PhotoHashes) -> Result<Body, EntriesError> {
+    let entry = |level, kind, hash, parent| Entry { level, kind, hash, parent };
+    let entries = vec![
+        entry(Level::Raw, Kind::File, hashes.raw, Parent::None),
+        entry(Level::Validated, Kind::File, hashes.processed, Parent::Entry(1)),
+        entry(Level::Validated, Kind::ImageData, hashes.image_data, Parent::Entry(1)),
+    ];
+    Ok(Body { authority: authority.clone(), entries: Entries::new(entries, None, None)? })
+}
+
+/// The submission of a photograph: its [`body`] with a token, which is a `SealedToken` of version 1 or a
+/// `Sealed` of either.
 pub fn submission(
     authority: &AuthorityReference,
     hashes: &PhotoHashes,
-    token: &SealedToken,
+    token: impl Into<TokenJson>,
     taken_at: UnixSeconds,
 ) -> SubmissionJson {
     let raw = hashes.raw.to_string();
@@ -31,7 +46,7 @@ pub fn submission(
             image(hashes.processed.to_string(), 1, None),
             image(hashes.image_data.to_string(), 1, Some("image_data")),
         ],
-        camera_token: Some(TokenJson::from(token)),
+        camera_token: Some(token.into()),
         manufacturer_cert: Some(ManufacturerCert {
             authority_id: authority.authority_id.as_str().to_owned(),
             validation_endpoint: Some(authority.validation_endpoint.clone()),
@@ -52,9 +67,9 @@ fn claim(taken_at: UnixSeconds) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use birthmark_core::ImageHash;
-    use birthmark_core::body::{Kind, Parent};
-    use birthmark_core::ids::{AuthorityId, KeyIndex, TableId};
+    use birthmark_core::ids::{KeyIndex, TableId};
     use birthmark_core::submission::Submission;
+    use birthmark_core::token::SealedToken;
 
     use super::*;
 
@@ -90,6 +105,8 @@ mod tests {
                 (1, Kind::ImageData, hash("data"), Parent::Entry(1)),
             ]
         );
+        let hashes = PhotoHashes { raw: hash("raw"), processed: hash("jpeg"), image_data: hash("data") };
+        assert_eq!(body(&camera.body.authority, &hashes).as_ref(), Ok(&camera.body), "what the token is tied to");
         assert_eq!(camera.claimed_time, Some(1_733_259_600));
         assert_eq!(camera.token.table_id.value(), 42);
     }

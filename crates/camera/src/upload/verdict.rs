@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use birthmark_core::api::submit::SubmissionStatus;
+use birthmark_core::api::validate::Message;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::leaf::Leaf;
 use birthmark_core::proof::ProofBundle;
@@ -48,13 +49,26 @@ pub(super) enum Verdict {
     /// On record.
     Confirmed { receipt: Option<Uuid>, recorded: Recorded, proof: Option<String> },
     /// The token is used up; the photograph is not.
-    Reseal { reason: String },
+    Reseal { why: Why, reason: String },
     /// Refused for good.
     Refused { reason: String },
     /// The receipt is not known there.
     Forgotten,
     /// No verdict.
     Again { error: String, retry_after: Option<Duration> },
+}
+
+/// Why another token is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its number, or it itself, has passed before.
+    Used,
+    /// Its number is below those that the authority remembers.
+    Stale,
+    /// Its endorsement key signs no more.
+    Rekey,
+    /// Unsaid.
+    Other,
 }
 
 /// What a success says. Answers that contradict themselves are no verdict.
@@ -68,7 +82,11 @@ pub(super) fn of_reply(reply: Reply) -> Verdict {
         (SubmissionStatus::Confirmed, receipt, Some(recorded)) => Verdict::Confirmed { receipt, recorded, proof },
         (SubmissionStatus::Rejected, Some(_), _) => {
             let reason = reason.map_or_else(|| "rejected without a reason".to_owned(), |text| printable(&text));
-            if reseal == Some(true) { Verdict::Reseal { reason } } else { Verdict::Refused { reason } }
+            if reseal == Some(true) {
+                Verdict::Reseal { why: why(&reason), reason }
+            } else {
+                Verdict::Refused { reason }
+            }
         }
         (SubmissionStatus::PendingValidation | SubmissionStatus::Validated | SubmissionStatus::Rejected, None, _)
         | (SubmissionStatus::Confirmed, _, None) => {
@@ -95,6 +113,12 @@ pub(super) fn proves(text: &str, hashes: &PhotoHashes, recorded: Recorded) -> bo
     let entries = record.entries.as_slice();
     let holds = |hash| entries.iter().any(|entry| entry.hash == hash);
     bundle.index == recorded.tx_id.0 && holds(hashes.raw) && holds(hashes.processed)
+}
+
+/// The authority's fixed messages.
+fn why(reason: &str) -> Why {
+    let known = [(Message::Used, Why::Used), (Message::Stale, Why::Stale), (Message::Rekey, Why::Rekey)];
+    known.into_iter().find(|(message, _)| message.text() == reason).map_or(Why::Other, |(_, why)| why)
 }
 
 /// Numbers that the queue can keep.
@@ -136,10 +160,17 @@ mod tests {
             reply(r#"{"status": "confirmed", "tx_id": 4, "block_height": 2}"#),
             Verdict::Confirmed { receipt: None, recorded, proof: None }
         );
-        assert_eq!(
-            reply(&format!(r#"{{{ID}, "status": "rejected", "reason": "token_used", "reseal": true}}"#)),
-            Verdict::Reseal { reason: "token_used".to_owned() }
-        );
+        for (reason, why) in [
+            ("token_used", Why::Used),
+            ("token_stale", Why::Stale),
+            ("rekey", Why::Rekey),
+            ("another_time", Why::Other),
+        ] {
+            assert_eq!(
+                reply(&format!(r#"{{{ID}, "status": "rejected", "reason": "{reason}", "reseal": true}}"#)),
+                Verdict::Reseal { why, reason: reason.to_owned() }
+            );
+        }
         assert_eq!(
             reply(&format!(r#"{{{ID}, "status": "rejected", "reason": "a\u001b[2J", "reseal": false}}"#)),
             Verdict::Refused { reason: "a?[2J".to_owned() }

@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use birthmark_core::api::validate::Message;
 use birthmark_core::base64;
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::Entries;
@@ -21,14 +22,19 @@ use birthmark_core::submission::{CameraSubmission, Submission};
 use birthmark_core::time::Minute;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::authority::{Authority, Judged};
+
 /// How one `POST /api/v1/submit` is dealt with.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// Taken in and on record at once.
+    /// What the authority says, at once. The default where there is an authority.
+    Judge,
+    /// Taken in and on record at once. The default where there is no authority.
     Confirm,
     /// The same, but the proof is left out of the answer.
     ConfirmWithoutProof,
@@ -36,7 +42,7 @@ pub(crate) enum Act {
     ConfirmWithForeignProof,
     /// `{"status": "confirmed"}` without a receipt.
     OnRecord,
-    /// Taken in; `GET` finds it confirmed.
+    /// Taken in; `GET` finds it confirmed, or what the authority says.
     Pend,
     /// Taken in, and the connection is cut before the answer.
     Cut,
@@ -56,6 +62,7 @@ pub(crate) enum Act {
 pub(crate) struct Aggregator {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<Shared>>,
+    arrivals: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -65,9 +72,15 @@ struct Shared {
     /// Receipts by idempotency key, as the real one gives them.
     receipts: HashMap<Digest, Uuid>,
     submissions: HashMap<Uuid, CameraSubmission>,
+    /// How the authority has judged them.
+    verdicts: HashMap<Uuid, Judged>,
     bodies: Vec<Value>,
     waits: Vec<Option<String>>,
     forgets: bool,
+    arrivals: Arc<Notify>,
+    authority: Option<Authority>,
+    network: Option<Vec<u8>>,
+    network_asked: usize,
 }
 
 #[cfg(test)]
@@ -77,16 +90,29 @@ impl Aggregator {
     }
 
     pub(crate) async fn start_at(address: SocketAddr, script: impl IntoIterator<Item = Act>) -> Self {
+        let script = script.into_iter().collect();
+        Self::serve(address, Shared { script, ..Shared::default() }).await
+    }
+
+    /// One that asks this authority.
+    pub(crate) async fn start_with(authority: Authority, script: impl IntoIterator<Item = Act>) -> Self {
+        let shared = Shared { script: script.into_iter().collect(), authority: Some(authority), ..Shared::default() };
+        Self::serve("127.0.0.1:0".parse().unwrap(), shared).await
+    }
+
+    async fn serve(address: SocketAddr, shared: Shared) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(Shared { script: script.into_iter().collect(), ..Shared::default() }));
+        let arrivals = Arc::clone(&shared.arrivals);
+        let state = Arc::new(Mutex::new(shared));
         let router = Router::new()
             .route("/api/v1/submit", post(submit))
             .route("/api/v1/submission/{receipt}", get(submission))
             .route("/api/v1/verify/{hash}", get(verify))
+            .route("/network.json", get(network_file))
             .with_state(Arc::clone(&state));
         let task = TaskTracker::new().spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, state, task }
+        Self { address, state, arrivals, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -103,6 +129,38 @@ impl Aggregator {
         self.state.lock().unwrap().bodies.clone()
     }
 
+    /// Tokens with their bindings that came, in order.
+    pub(crate) fn tokens(&self) -> Vec<Value> {
+        self.bodies().iter().map(|body| body["camera_token"].clone()).collect()
+    }
+
+    pub(crate) fn authority<T>(&self, work: impl FnOnce(&mut Authority) -> T) -> T {
+        work(self.state.lock().unwrap().authority.as_mut().unwrap())
+    }
+
+    /// Hands this on as the network file from now on.
+    pub(crate) fn offer(&self, network: Vec<u8>) {
+        self.state.lock().unwrap().network = Some(network);
+    }
+
+    /// How often the network file was asked for.
+    pub(crate) fn network_asked(&self) -> usize {
+        self.state.lock().unwrap().network_asked
+    }
+
+    /// Becomes ready once this many submissions have come.
+    pub(crate) async fn has_got(&self, submissions: usize) {
+        loop {
+            let mut arrival = std::pin::pin!(self.arrivals.notified());
+            // Before the look, so that nothing that comes after it is missed.
+            arrival.as_mut().enable();
+            if self.bodies().len() >= submissions {
+                return;
+            }
+            arrival.await;
+        }
+    }
+
     pub(crate) fn waits(&self) -> Vec<Option<String>> {
         self.state.lock().unwrap().waits.clone()
     }
@@ -117,6 +175,7 @@ impl Aggregator {
         let mut state = self.state.lock().unwrap();
         state.submissions.clear();
         state.receipts.clear();
+        state.verdicts.clear();
         state.forgets = true;
     }
 
@@ -132,8 +191,10 @@ async fn submit(State(state): Ledger, headers: HeaderMap, body: Bytes) -> Respon
     let (act, receipt, camera) = {
         let mut state = state.lock().unwrap();
         state.bodies.push(serde_json::from_slice(&body).unwrap());
+        state.arrivals.notify_waiters();
         state.waits.push(headers.get("prefer").map(|value| value.to_str().unwrap().to_owned()));
-        let act = state.script.pop_front().unwrap_or(Act::Confirm);
+        let usual = if state.authority.is_some() { Act::Judge } else { Act::Confirm };
+        let act = state.script.pop_front().unwrap_or(usual);
         let Submission::Camera(camera) = Submission::from_json(&body).unwrap() else { panic!("a camera's") };
         if matches!(act, Act::Fail(..) | Act::Garbage | Act::Hang) {
             (act, Uuid::nil(), camera)
@@ -141,11 +202,16 @@ async fn submit(State(state): Ledger, headers: HeaderMap, body: Bytes) -> Respon
             let next = Uuid::from_u128(0x4000_8000_0000_0000_0001 + state.receipts.len() as u128);
             let receipt = *state.receipts.entry(camera.idempotency_key()).or_insert(next);
             state.submissions.insert(receipt, camera.clone());
+            let Shared { authority, verdicts, .. } = &mut *state;
+            if let Some(authority) = authority {
+                verdicts.entry(receipt).or_insert_with(|| authority.judge(&camera));
+            }
             (act, receipt, camera)
         }
     };
     let mut answer = confirmed(receipt, &camera.body.entries);
     match act {
+        Act::Judge => answer = judged(&state.lock().unwrap(), receipt, &camera),
         Act::Confirm => {}
         Act::ConfirmWithoutProof => drop(answer["proof"].take()),
         Act::ConfirmWithForeignProof => answer["proof"] = json!(proof(&camera.body.entries, TX_ID + 1)),
@@ -179,9 +245,9 @@ async fn submit(State(state): Ledger, headers: HeaderMap, body: Bytes) -> Respon
 }
 
 async fn submission(State(state): Ledger, Path(receipt): Path<Uuid>) -> Response {
-    let camera = state.lock().unwrap().submissions.get(&receipt).cloned();
-    match camera {
-        Some(camera) => confirmed(receipt, &camera.body.entries).to_string().into_response(),
+    let state = state.lock().unwrap();
+    match state.submissions.get(&receipt) {
+        Some(camera) => judged(&state, receipt, camera).to_string().into_response(),
         None => (StatusCode::NOT_FOUND, r#"{"status":404,"code":"unknown_receipt","title":""}"#).into_response(),
     }
 }
@@ -202,6 +268,26 @@ async fn verify(State(state): Ledger, Path(hash): Path<String>) -> Response {
     })
     .to_string()
     .into_response()
+}
+
+async fn network_file(State(state): Ledger) -> Response {
+    let mut state = state.lock().unwrap();
+    state.network_asked += 1;
+    match &state.network {
+        Some(file) => file.clone().into_response(),
+        None => (StatusCode::NOT_FOUND, r#"{"status":404,"code":"not_found","title":""}"#).into_response(),
+    }
+}
+
+/// What becomes of a receipt: what the authority says, where there is one.
+fn judged(state: &Shared, receipt: Uuid, camera: &CameraSubmission) -> Value {
+    match state.verdicts.get(&receipt) {
+        None | Some(Judged::Passed) => confirmed(receipt, &camera.body.entries),
+        Some(Judged::Failed(message)) => json!({
+            "receipt_id": receipt, "status": "rejected", "message": "refused", "reason": message.text(),
+            "reseal": Message::asks_to_reseal(message.text())
+        }),
+    }
 }
 
 fn confirmed(receipt: Uuid, entries: &Entries) -> Value {

@@ -1,6 +1,6 @@
 //! A camera's folder with its queue, as a test needs it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,28 +19,57 @@ use birthmark_core::token::NucHash;
 use birthmark_service::client::ClientOptions;
 use birthmark_service::clock::ManualClock;
 use birthmark_service::random::OsRng;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Long enough for the slowest machine; nothing waits for it where things work.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Field {
-    pub(crate) folder: tempfile::TempDir,
+    home: PathBuf,
+    _folder: Option<tempfile::TempDir>,
+    config: Value,
     pub(crate) queue: Queue,
     pub(crate) clock: ManualClock,
     pub(crate) steps: Mutex<Vec<Step>>,
 }
 
 impl Field {
+    /// A camera of the seed's five fields.
     pub(crate) fn new() -> Self {
+        Self::with(json!({
+            "device_serial": "PI_CAMERA_001", "table_id": 42, "encryption_key": base64::encode([1; 32]),
+            "aggregator_url": "http://127.0.0.1:8545",
+            "manufacturer_cert": {"authority_id": "SIMULATED_MFG_001", "validation_endpoint": "http://127.0.0.1:8001/validate"}
+        }))
+    }
+
+    /// A camera of this configuration.
+    pub(crate) fn with(config: Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::open(folder.path()).unwrap();
+        let field = Self::at(folder.path(), config);
+        Self { _folder: Some(folder), ..field }
+    }
+
+    /// The camera of a folder that another process has made.
+    pub(crate) fn at(home: &Path, config: Value) -> Self {
+        let queue = Queue::open(home).unwrap();
         let clock = ManualClock::at(UnixSeconds(1_733_259_600));
-        Self { folder, queue, clock, steps: Mutex::default() }
+        Self { home: home.to_owned(), _folder: None, config, queue, clock, steps: Mutex::default() }
+    }
+
+    /// Closes the queue and opens all anew, as the next process does.
+    pub(crate) async fn restart(&mut self) {
+        self.queue.close().await;
+        self.queue = Queue::open(&self.home).unwrap();
+    }
+
+    /// From now on it has another configuration.
+    pub(crate) fn reconfigure(&mut self, config: Value) {
+        self.config = config;
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        &self.home
     }
 
     /// A row without an exposure behind it.
@@ -58,14 +87,14 @@ impl Field {
         self.queue.insert(photo).unwrap()
     }
 
-    pub(crate) fn credentials() -> Credentials {
-        let config = json!({
-            "device_serial": "PI_CAMERA_001", "table_id": 42, "encryption_key": base64::encode([1; 32]),
-            "aggregator_url": "http://127.0.0.1:8545",
-            "manufacturer_cert": {"authority_id": "SIMULATED_MFG_001", "validation_endpoint": "http://127.0.0.1:8001/validate"}
-        });
-        let nuc = NucHash::from_bytes(*nuc_hash(&Self::seed()).as_bytes());
-        Credentials::new(serde_json::from_value(config).unwrap(), nuc).unwrap()
+    pub(crate) fn nuc_hash() -> NucHash {
+        NucHash::from_bytes(*nuc_hash(&Self::seed()).as_bytes())
+    }
+
+    /// Read as if the configuration lay in the folder.
+    pub(crate) fn credentials(&self) -> Credentials {
+        let config = serde_json::from_value(self.config.clone()).unwrap();
+        Credentials::at(&self.path().join("device_config.json"), config, Self::nuc_hash(), None).unwrap()
     }
 
     /// Tries again at once, and gives up on an answer soon.
@@ -86,7 +115,7 @@ impl Field {
         Uploader::new(UploadSettings {
             data: self.path().to_owned(),
             queue: self.queue.clone(),
-            sealer: Sealer::new(Arc::new(Self::credentials()), OsRng),
+            sealer: Arc::new(Sealer::new(Arc::new(self.credentials()), OsRng)),
             aggregator_url: url.to_owned(),
             clock: Arc::new(self.clock.clone()),
             options: UploadOptions { client, ..options },

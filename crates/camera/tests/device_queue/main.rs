@@ -3,10 +3,20 @@
 #[cfg(test)]
 mod aggregator;
 #[cfg(test)]
+mod authority;
+#[cfg(test)]
 mod capture;
 #[cfg(test)]
 mod field;
 #[cfg(test)]
 mod provision;
 #[cfg(test)]
+mod rekey;
+#[cfg(test)]
 mod upload;
+#[cfg(test)]
+mod version_2;
+/// The network and its keys, as the unit tests have them.
+#[cfg(test)]
+#[path = "../../src/device/testing.rs"]
+mod world;

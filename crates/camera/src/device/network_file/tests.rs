@@ -1,5 +1,6 @@
 use std::fs;
 
+use birthmark_core::network::EndorsementKeyState::{Current, Previous, Retired, Revoked};
 use birthmark_core::network::Network;
 use serde_json::json;
 

@@ -4,6 +4,7 @@ use birthmark_core::ImageHash;
 use birthmark_core::body::{Entries, Entry, Kind, Level, Parent};
 use birthmark_core::endorsement::CaptureDigest;
 use birthmark_core::keytable::TableKey;
+use birthmark_core::network::EndorsementKeyState::{Current, Previous};
 use birthmark_core::token::NucHash;
 use birthmark_core::token::v2::{DeviceKey, OpenedToken, Opener};
 use serde_json::Value;

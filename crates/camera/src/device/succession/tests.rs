@@ -1,9 +1,21 @@
 use birthmark_core::ids::{AuthorityId, AuthorityNumber};
+use birthmark_core::network::EndorsementKeyState::{Current, Previous, Retired, Revoked};
 use birthmark_core::network::{MinTokenVersion, TokenKey};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::testing::*;
 use super::*;
+
+/// A second epoch of validator 2 after the first one's end.
+fn add_epoch(document: &mut Value) {
+    let second = Network::parse(&network_of(2, |_| ())).unwrap();
+    let epoch = second.current_epoch();
+    document["epochs"][0]["last_size"] = json!(100);
+    document["epochs"][0]["last_root"] = json!("ab".repeat(32));
+    document["epochs"].as_array_mut().unwrap().push(json!({
+        "epoch": 1, "first_height": 50, "policy": epoch.policy().to_string(), "validators": epoch.validators()
+    }));
+}
 
 fn parse(file: &[u8]) -> Network {
     Network::parse(file).unwrap()
