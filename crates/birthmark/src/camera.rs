@@ -1,8 +1,10 @@
-//! `birthmark camera capture`: takes photographs, queues them durably, submits them.
+//! `birthmark camera init | provision | capture`: makes a camera, takes photographs, queues them durably,
+//! submits them.
 //!
 //! For: flags, the seed's printed steps, exit codes. [`session`] ties a camera's parts together; `demo`
 //! uses it too. Not for: any of those parts (`birthmark-camera`).
 
+mod provision;
 mod session;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::Step;
-use birthmark_camera::device;
+use birthmark_camera::device::{self, TokenVersion};
 use birthmark_camera::queue::PhotoState;
 use birthmark_camera::sensor::simulated::{self, Scene};
 use birthmark_camera::upload::Outcome;
@@ -31,6 +33,8 @@ pub(crate) use session::{Opening, Session};
 pub(crate) enum Command {
     /// Make the simulated sensor of a camera that is to be provisioned, and print its fingerprint.
     Init(InitArgs),
+    /// Have the camera provisioned by its authority, and bring its network file.
+    Provision(provision::ProvisionArgs),
     /// Photograph, queue, and submit what is queued.
     Capture(CaptureArgs),
 }
@@ -69,6 +73,10 @@ pub(crate) struct CaptureArgs {
     /// Size of the simulated sensor.
     #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
+    /// Seal this version of the token and no other. Without it the configuration decides: version 2 where it
+    /// has a device key.
+    #[arg(long, value_enum, value_name = "VERSION")]
+    token: Option<Token>,
     /// Wait until everything is on record; exit 3 if it does not come to that within two minutes, or 20
     /// seconds where nobody answers.
     #[arg(long)]
@@ -76,6 +84,24 @@ pub(crate) struct CaptureArgs {
     /// One JSON object at the end instead of the steps.
     #[arg(long)]
     json: bool,
+}
+
+/// A version of the camera token, on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Token {
+    /// The seed's, bound to no photo.
+    V1,
+    /// Bound to one photo and one device, and endorsed by the authority.
+    V2,
+}
+
+impl From<Token> for TokenVersion {
+    fn from(token: Token) -> Self {
+        match token {
+            Token::V1 => Self::V1,
+            Token::V2 => Self::V2,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +121,7 @@ impl Tally {
 pub(crate) fn run(command: &Command) -> ExitCode {
     let outcome = match command {
         Command::Init(args) => init(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Provision(args) => block_on(provision::run(args)).map(|()| ExitCode::SUCCESS),
         Command::Capture(args) => block_on(capture(args)).map(|tally| {
             if args.wait && tally.unfinished() { ExitCode::from(NOT_CONFIRMED) } else { ExitCode::SUCCESS }
         }),
@@ -133,7 +160,8 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
             say(format_args!("{mark} {step}"));
         }
     };
-    let mut session = Session::open(opening).await?;
+    let mut session = Session::open_for(opening, args.token.map(Into::into)).await?;
+    let version = session.credentials.token_version();
     let mut tally = Tally::default();
     let mut taken = Vec::new();
     let (uploader, done) = (session.uploader(), CancellationToken::new());
@@ -177,11 +205,11 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
         }
     }
     session.close().await;
-    report(args, &tally);
+    report(args, &tally, version);
     Ok(tally)
 }
 
-fn report(args: &CaptureArgs, tally: &Tally) {
+fn report(args: &CaptureArgs, tally: &Tally, version: TokenVersion) {
     let captured = tally.per_capture_ms.len();
     if args.json {
         say(json!({
@@ -189,6 +217,10 @@ fn report(args: &CaptureArgs, tally: &Tally) {
             "confirmed": tally.confirmed,
             "queued": tally.pending,
             "parked": tally.parked,
+            "token_version": match version {
+                TokenVersion::V1 => 1,
+                TokenVersion::V2 => 2,
+            },
             "per_capture_ms": tally.per_capture_ms,
             "peak_rss_mb": peak_rss_mb(),
         }));

@@ -49,7 +49,7 @@ use network_file::NetworkSource;
 pub use error::{ConfigError, DeviceError, Missing};
 pub use fetch::{FetchError, NetworkPlace, fetch_network};
 pub use network_file::{NetworkFile, NetworkFileError, RenewalError};
-pub use provision::{IfProvisioned, ProvisionError, provision, write_config};
+pub use provision::{IfProvisioned, ProvisionError, provision, provision_request, write_config};
 pub use sealer::{SealError, Sealed, Sealer};
 pub use succession::{Refusal, Succession};
 
@@ -64,12 +64,13 @@ pub struct Credentials {
     sealing: Sealing,
 }
 
-/// A version of the camera token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A version of the camera token. This client asks to be provisioned for the second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenVersion {
     /// The seed's, bound to no photo.
     V1,
     /// Bound to one photo and one device.
+    #[default]
     V2,
 }
 
@@ -139,6 +140,15 @@ impl Credentials {
             Some(_) => Err(Missing::Folder.into()),
             None => Self::version_1(config, nuc_hash),
         }
+    }
+
+    /// Checks a configuration that has just been handed out, as far as that can be done before it is
+    /// written: the network file may still have to be fetched.
+    fn check(config: DeviceConfig, nuc_hash: NucHash, asked_for: TokenVersion) -> Result<(), ConfigError> {
+        if device_key(&config)?.is_none() && asked_for == TokenVersion::V2 {
+            return Err(Missing::DeviceKey.into());
+        }
+        Self::version_1(config, nuc_hash).map(drop)
     }
 
     /// As [`Credentials::new`], for callers that ask for version 1 even where there is a `device_key`.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::{Camera, CameraSettings, Captured, Step};
 use birthmark_camera::counter::Counter;
-use birthmark_camera::device::{self, Credentials, Sealer};
+use birthmark_camera::device::{self, Credentials, Sealer, TokenVersion};
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::{PhotoId, PhotoState, Queue};
 use birthmark_camera::sensor::simulated::{Scene, SimulatedConfig, SimulatedImx477};
@@ -46,12 +46,18 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens everything; what an interrupted session left behind is taken up.
+    /// Opens everything; what an interrupted session left behind is taken up. Tokens are sealed in the
+    /// version that the configuration says.
     pub(crate) async fn open(opening: Opening) -> anyhow::Result<Self> {
-        tokio::task::spawn_blocking(move || Self::open_blocking(opening)).await?
+        Self::open_for(opening, None).await
     }
 
-    fn open_blocking(opening: Opening) -> anyhow::Result<Self> {
+    /// As [`Session::open`], for one version of the token and no other.
+    pub(crate) async fn open_for(opening: Opening, token: Option<TokenVersion>) -> anyhow::Result<Self> {
+        tokio::task::spawn_blocking(move || Self::open_blocking(opening, token)).await?
+    }
+
+    fn open_blocking(opening: Opening, token: Option<TokenVersion>) -> anyhow::Result<Self> {
         let config = &opening.config;
         let data = match &opening.data {
             Some(data) => data.clone(),
@@ -61,7 +67,7 @@ impl Session {
         };
         let seed = device::simulated_seed(config, &mut OsRng)?;
         let fingerprint = birthmark_camera::sensor::simulated::nuc_hash(&seed);
-        let credentials = Credentials::load(config, NucHash::from_bytes(*fingerprint.as_bytes()))?;
+        let credentials = Credentials::load_for(config, NucHash::from_bytes(*fingerprint.as_bytes()), token)?;
         let credentials = Arc::new(credentials);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot use the folder {}", data.display()))?;
         let queue = Queue::open(&data)?;

@@ -10,12 +10,13 @@ use std::path::Path;
 
 use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::hex::HexError;
+use birthmark_core::ids::{DeviceFamily, DeviceSerial};
 use birthmark_core::token::NucHash;
 use birthmark_service::client::{BearerToken, ClientError, ClientOptions, ClientSetupError, HttpClient};
 use birthmark_service::secret_file::{self, FileMode, SecretFileError};
 use zeroize::Zeroizing;
 
-use super::{ConfigError, Credentials, DeviceError, read_config};
+use super::{ConfigError, Credentials, DeviceError, TokenVersion, read_config};
 
 /// Why a camera was not provisioned.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +54,24 @@ pub enum IfProvisioned {
     ReplaceSameSerial,
 }
 
+/// What this client asks for: a camera whose tokens are accepted from `version` on. Version 1 is for those
+/// who want the seed's tokens.
+pub fn provision_request(
+    device_serial: DeviceSerial,
+    device_family: DeviceFamily,
+    nuc_hash: String,
+    version: TokenVersion,
+) -> ProvisionRequest {
+    let min_token_version = match version {
+        TokenVersion::V1 => 1,
+        TokenVersion::V2 => 2,
+    };
+    ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version }
+}
+
 /// Asks the authority at `sma_url` (`http://host[:port]`) for the camera's configuration and checks it.
-/// The authority hands it out once: write it down before anything else.
+/// The authority hands it out once: write it down before anything else, then fetch the network file that
+/// it may name ([`fetch_network`](super::fetch_network)).
 pub async fn provision(
     sma_url: &str,
     request: &ProvisionRequest,
@@ -66,7 +83,8 @@ pub async fn provision(
     if config.device_serial != request.device_serial {
         return Err(ProvisionError::OtherSerial);
     }
-    Credentials::new(config.clone(), nuc_hash)?;
+    let asked_for = if request.min_token_version < 2 { TokenVersion::V1 } else { TokenVersion::V2 };
+    Credentials::check(config.clone(), nuc_hash, asked_for)?;
     Ok(config)
 }
 

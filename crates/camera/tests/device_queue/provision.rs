@@ -1,17 +1,29 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::Json;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use axum::routing::post;
-use birthmark_camera::device::{Credentials, IfProvisioned, ProvisionError, provision, write_config};
+use axum::routing::{get, post};
+use birthmark_camera::device::{
+    ConfigError, Credentials, DeviceError, FetchError, IfProvisioned, Missing, NetworkFileError, NetworkPlace,
+    ProvisionError, TokenVersion, fetch_network, provision, provision_request, write_config,
+};
 use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::base64;
+use birthmark_core::hash::Digest;
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
+use birthmark_core::network::EndorsementKeyState::{Current, Previous};
+use birthmark_core::network::MAX_FILE_LEN;
 use birthmark_core::token::NucHash;
 use birthmark_service::client::BearerToken;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
+
+use super::world::{as_value, device_config, network};
 
 const NUC: [u8; 32] = [0xa5; 32];
 
@@ -90,4 +102,118 @@ async fn answers_that_are_anothers_or_unusable_are_refused() {
     let url = authority(broken).await;
     let unusable = provision(&url, &request("PI_CAMERA_001"), Some(admin())).await.unwrap_err();
     assert!(matches!(unusable, ProvisionError::Config(_)), "{unusable}");
+}
+
+/// Serves one file as `/network.json?all`, and counts how often.
+async fn file_server(file: Vec<u8>) -> (String, Arc<AtomicUsize>) {
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&served);
+    let handle = move |query: axum::extract::RawQuery| async move {
+        assert_eq!(query.0.as_deref(), Some("all"));
+        count.fetch_add(1, Ordering::SeqCst);
+        file
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/network.json?all", listener.local_addr().unwrap());
+    let router = Router::new().route("/network.json", get(handle));
+    drop(TaskTracker::new().spawn(async move { axum::serve(listener, router).await.unwrap() }));
+    (url, served)
+}
+
+fn named(url: &str, file: &[u8]) -> Value {
+    json!({"url": url, "sha256": Digest::of_parts(&[file]).to_string()})
+}
+
+/// Writes a configuration with this network.
+fn configured(folder: &Path, network: Value) -> PathBuf {
+    let path = folder.join("device_config.json");
+    let config = serde_json::from_value(device_config(network)).unwrap();
+    write_config(&path, &config, IfProvisioned::ReplaceSameSerial).unwrap();
+    path
+}
+
+fn load(config: &Path) -> Result<TokenVersion, DeviceError> {
+    Credentials::load(config, NucHash::from_bytes(NUC)).map(|credentials| credentials.token_version())
+}
+
+#[tokio::test]
+async fn camera_is_provisioned_for_version_2_and_fetches_its_network_file_once() {
+    let file = network(&[(1, Current)]);
+    let (url, served) = file_server(file.clone()).await;
+    let authority = authority(device_config(named(&url, &file))).await;
+    let request = provision_request(
+        DeviceSerial::new("PI_CAMERA_001").unwrap(),
+        DeviceFamily::new("Raspberry Pi HQ Camera").unwrap(),
+        "a5".repeat(32),
+        TokenVersion::default(),
+    );
+    assert_eq!(request.min_token_version, 2);
+    let handed_out = provision(&authority, &request, Some(admin())).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device_config.json");
+    write_config(&path, &handed_out, IfProvisioned::Refuse).unwrap();
+
+    let error = load(&path).unwrap_err();
+    assert!(matches!(error, DeviceError::Network(NetworkFileError::Absent { .. })), "{error}");
+    assert_eq!(fetch_network(&path).await.unwrap(), NetworkPlace::Fetched);
+    assert_eq!(load(&path).unwrap(), TokenVersion::V2);
+    assert_eq!(std::fs::read(folder.path().join("network.json")).unwrap(), file);
+    assert_eq!(fetch_network(&path).await.unwrap(), NetworkPlace::Beside);
+    assert_eq!(served.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn network_files_with_another_hash_or_content_are_not_kept() {
+    let file = network(&[(1, Current)]);
+    let folder = tempfile::tempdir().unwrap();
+    let fetch = async |served: Vec<u8>, pinned: &[u8]| {
+        let (url, _) = file_server(served).await;
+        let error = fetch_network(&configured(folder.path(), named(&url, pinned))).await.unwrap_err();
+        assert!(!folder.path().join("network.json").exists(), "{error}");
+        error
+    };
+    // Newer, and signed; but not the one that was meant.
+    let newer = network(&[(1, Previous), (2, Current)]);
+    assert!(matches!(fetch(newer, &file).await, FetchError::OtherHash { .. }));
+    assert!(matches!(fetch(Vec::new(), &file).await, FetchError::OtherHash { .. }));
+    let long = vec![b' '; MAX_FILE_LEN + 1];
+    assert!(matches!(fetch(long.clone(), &long).await, FetchError::Call(_)));
+    assert!(matches!(fetch(b"{}".to_vec(), b"{}").await, FetchError::Unusable(_)));
+
+    for (url, expected) in
+        [("no address", "address"), ("http://127.0.0.1:1/network.json", "connect"), ("ftp://a/b", "")]
+    {
+        let error = fetch_network(&configured(folder.path(), named(url, &file))).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let error = fetch_network(&configured(folder.path(), json!("a/b"))).await.unwrap_err();
+    assert!(
+        matches!(error, FetchError::Device(DeviceError::Config { cause: ConfigError::NetworkForm, .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn configurations_that_name_no_address_need_nothing_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configured(folder.path(), as_value(&network(&[(1, Current)])));
+    assert_eq!(fetch_network(&config).await.unwrap(), NetworkPlace::Embedded);
+    assert_eq!(load(&config).unwrap(), TokenVersion::V2);
+    let config = configured(folder.path(), Value::Null);
+    assert_eq!(fetch_network(&config).await.unwrap(), NetworkPlace::Nowhere);
+    let error = load(&config).unwrap_err();
+    assert!(matches!(error, DeviceError::Config { cause: ConfigError::Missing(Missing::Network), .. }), "{error}");
+}
+
+#[tokio::test]
+async fn authority_that_gives_no_device_key_does_not_provision_for_version_2() {
+    let url = authority(config()).await;
+    let request = ProvisionRequest { min_token_version: 2, ..request("PI_CAMERA_001") };
+    let refused = provision(&url, &request, Some(admin())).await.unwrap_err();
+    assert!(matches!(refused, ProvisionError::Config(ConfigError::Missing(Missing::DeviceKey))), "{refused}");
+    let mut broken = device_config(Value::Null);
+    broken["device_key"] = json!("short");
+    let url = authority(broken).await;
+    let refused = provision(&url, &request, Some(admin())).await.unwrap_err();
+    assert!(matches!(refused, ProvisionError::Config(ConfigError::DeviceKey(_))), "{refused}");
 }
