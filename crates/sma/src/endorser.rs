@@ -12,18 +12,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use birthmark_core::network::{EndorsementKeyId, EndorsementKeyState};
-use birthmark_core::time::Minute;
 use birthmark_core::token::Blinding;
 use birthmark_service::random::OsRng;
 use parking_lot::RwLock;
 
 use crate::audit::{Act, Deed};
-use crate::endorsement_keys::life::{ChangeError, KeyList, KeyListError, KeyRecord, PREVIOUS_MINUTES};
+use crate::endorsement_keys::life::{ChangeError, KeyList, KeyListError};
 use crate::endorsement_keys::{self, GenerateError, KeySize, NewKey, OpenKeyError};
 use crate::keys::Keys;
 use crate::signer::pool::{PoolError, SigningPool};
 use crate::signer::{SignError, Signer};
-use crate::store::{KeyChange, KeyTransition, KeysChanged, Store, StoreError, StoredKey};
+use crate::store::{KeyChange, KeysChanged, Store, StoreError, StoredKey};
 
 /// Signs, and looks after the keys.
 pub(crate) struct Endorser {
@@ -98,7 +97,7 @@ impl Endorser {
     /// Loads the key that is current, so that the first request need not wait for it.
     pub(crate) async fn warm_up(&self) -> Result<(), EndorseError> {
         for key in self.store.endorsement_keys().await? {
-            if key.state == EndorsementKeyState::Current && self.signer_at_hand(key.key_id).is_none() {
+            if key.record.state == EndorsementKeyState::Current && self.signer_at_hand(key.record.key_id).is_none() {
                 self.keep(&key)?;
             }
         }
@@ -108,7 +107,7 @@ impl Endorser {
     /// All keys that there ever were, oldest first.
     pub(crate) async fn list(&self) -> Result<KeyList, KeyError> {
         let stored = self.store.endorsement_keys().await?;
-        KeyList::new(stored.into_iter().map(record).collect()).map_err(|error| damaged(&error))
+        KeyList::new(stored.into_iter().map(|key| key.record).collect()).map_err(|error| damaged(&error))
     }
 
     /// Makes a key where there is no current one; blocks for it. Of several authorities one makes it.
@@ -132,15 +131,7 @@ impl Endorser {
             subject: key.id().to_string(),
             detail: format!("{} bits", 8 * key.public.modulus_len()),
         };
-        let insert = StoredKey {
-            key_id: key.id(),
-            spki: key.spki.clone(),
-            sealed,
-            state: EndorsementKeyState::Current,
-            created: act.minute,
-            until: None,
-        };
-        self.change(&before, &after, Some(insert), deed, act).await?;
+        self.change(KeyChange::between(&before, &after, Some(sealed), deed), act).await?;
         Ok(key.id())
     }
 
@@ -150,32 +141,13 @@ impl Endorser {
         let before = self.list().await?;
         let after = before.revoke(id, act.minute).map_err(|error| refused(&error))?;
         let deed = Deed { act: "key.revoke", subject: id.to_string(), detail: String::new() };
-        self.change(&before, &after, None, deed, act).await?;
+        self.change(KeyChange::between(&before, &after, None, deed), act).await?;
         self.loaded.write().remove(&id);
         Ok(())
     }
 
-    async fn change(
-        &self,
-        before: &KeyList,
-        after: &KeyList,
-        insert: Option<StoredKey>,
-        deed: Deed,
-        act: Act,
-    ) -> Result<(), KeyError> {
-        let transitions = before
-            .records()
-            .iter()
-            .zip(after.records())
-            .filter(|(before, after)| before.state != after.state)
-            .map(|(before, after)| KeyTransition {
-                key_id: before.key_id,
-                from: before.state,
-                to: after.state,
-                until: after.replaced.map(|replaced| Minute(replaced.0.saturating_add(PREVIOUS_MINUTES))),
-            })
-            .collect();
-        match self.store.change_keys(KeyChange { transitions, insert, deed }, act).await? {
+    async fn change(&self, change: KeyChange, act: Act) -> Result<(), KeyError> {
+        match self.store.change_keys(change, act).await? {
             KeysChanged::Yes => Ok(()),
             KeysChanged::Conflict => Err(KeyError::Conflict),
         }
@@ -188,13 +160,13 @@ impl Endorser {
 
     async fn load(&self, id: EndorsementKeyId) -> Result<Arc<dyn Signer>, EndorseError> {
         let stored = self.store.endorsement_keys().await?;
-        let key = stored.into_iter().find(|key| key.key_id == id).ok_or(EndorseError::Gone(id))?;
+        let key = stored.into_iter().find(|key| key.record.key_id == id).ok_or(EndorseError::Gone(id))?;
         self.keep(&key)
     }
 
     fn keep(&self, key: &StoredKey) -> Result<Arc<dyn Signer>, EndorseError> {
-        let signer = endorsement_keys::open(key.key_id, &key.sealed, self.keys.row_seal())?;
-        self.loaded.write().insert(key.key_id, Arc::clone(&signer));
+        let signer = endorsement_keys::open(key.record.key_id, &key.sealed, self.keys.row_seal())?;
+        self.loaded.write().insert(key.record.key_id, Arc::clone(&signer));
         Ok(signer)
     }
 }
@@ -202,12 +174,6 @@ impl Endorser {
 /// Makes a key; blocks for a good part of a second.
 pub(crate) fn new_key(size: KeySize) -> Result<NewKey, KeyError> {
     NewKey::generate(size, &mut OsRng).map_err(|GenerateError| KeyError::Generate)
-}
-
-fn record(key: StoredKey) -> KeyRecord {
-    let StoredKey { key_id, spki, state, created, until, .. } = key;
-    let replaced = until.map(|until| Minute(until.0.saturating_sub(PREVIOUS_MINUTES)));
-    KeyRecord { key_id, spki, state, created, replaced }
 }
 
 fn damaged(error: &KeyListError) -> KeyError {

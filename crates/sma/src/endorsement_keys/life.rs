@@ -178,7 +178,7 @@ impl KeyRecord {
 }
 
 /// How long a replaced key still signs: 90 days.
-pub(crate) const PREVIOUS_MINUTES: u32 = 90 * 24 * 60;
+const PREVIOUS_MINUTES: u32 = 90 * 24 * 60;
 
 #[cfg(test)]
 pub(crate) mod tests;

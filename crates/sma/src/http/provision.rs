@@ -77,8 +77,16 @@ mod tests {
         object.as_object().unwrap().keys().map(String::as_str).collect()
     }
 
-    const WITHOUT_NETWORK: [&str; 7] =
-        ["device_serial", "table_id", "encryption_key", "aggregator_url", "manufacturer_cert", "tables", "device_key"];
+    const WITHOUT_NETWORK: [&str; 8] = [
+        "device_serial",
+        "table_id",
+        "encryption_key",
+        "aggregator_url",
+        "manufacturer_cert",
+        "tables",
+        "device_key",
+        "device_certificate",
+    ];
 
     #[tokio::test]
     async fn answer_is_the_seeds_five_fields_and_three_distinct_tables() {
