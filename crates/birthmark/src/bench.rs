@@ -21,6 +21,7 @@ mod raw_hash;
 mod records;
 mod row;
 mod sensor;
+mod sma;
 mod submissions;
 mod submit_to_proof;
 mod table;
@@ -57,6 +58,8 @@ pub(crate) struct Args {
 enum Part {
     /// Sensor, raw hash, capture.
     Camera,
+    /// The authority: validation of both versions, endorsement. Provisions `--devices` cameras first.
+    Sma,
     /// Services: look-up, intake, submit to proof, memory, disk, proof.
     System,
 }
@@ -76,6 +79,9 @@ struct Options {
     /// Single operations that are timed one by one.
     #[arg(long, global = true, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: u32,
+    /// Cameras that the authority knows.
+    #[arg(long, global = true, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    devices: u32,
     /// Size of the simulated sensor.
     #[arg(long, global = true, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
@@ -107,11 +113,15 @@ fn measure_all(args: &Args) -> anyhow::Result<usize> {
     let bench = Bench { options: args.options.clone(), stop: signals.block_on(async { shutdown::on_signal() })? };
     let mut table = Table::start(&bench.options);
     // First, because the peak of this process's memory is one of its figures.
-    if args.part != Some(Part::System) {
+    let wanted = |part| args.part.is_none_or(|only| only == part);
+    if wanted(Part::Camera) {
         camera(&bench, &mut table);
     }
-    if args.part != Some(Part::Camera) {
+    if wanted(Part::System) {
         system(&bench, &mut table);
+    }
+    if wanted(Part::Sma) {
+        sma::measure(&bench, &mut table);
     }
     Ok(table.end())
 }

@@ -160,7 +160,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
             say(format_args!("{mark} {step}"));
         }
     };
-    let mut session = Session::open_for(opening, args.token.map(Into::into)).await?;
+    let mut session = Session::open(opening, args.token.map(Into::into)).await?;
     let version = session.credentials.token_version();
     let mut tally = Tally::default();
     let mut taken = Vec::new();

@@ -19,9 +19,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
+use birthmark_camera::device::TokenVersion;
 use birthmark_camera::sensor::simulated::Scene;
 use birthmark_service::shutdown;
 
+use crate::camera::Token;
 use crate::serve::block_on;
 use crate::terminal::{complain, note};
 use children::{Addresses, Ports};
@@ -46,6 +48,10 @@ pub(crate) struct Args {
     /// Further submissions, without imaging, to time.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     samples: u32,
+    /// Version of the camera's tokens: v2 are endorsed, v1 are the seed's, attested. A resumed folder keeps its
+    /// camera's.
+    #[arg(long, value_enum, value_name = "VERSION")]
+    token: Option<Token>,
     /// Size of the simulated sensor.
     #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
@@ -89,7 +95,7 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
     let report = if args.json { Report::Program } else { Report::Person };
     // Bad input is said before anything is made or started.
     let scene = photograph::scene(args.photo.as_deref())?;
-    let folder = Folder::open(&args.data)?;
+    let folder = Folder::open(&args.data, args.token.map(TokenVersion::from))?;
     report.folder(folder.path());
     let ports =
         Ports { sma: args.sma_port, aggregator: args.aggregator_port, node: args.node_port, p2p: args.p2p_port };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use birthmark_core::ids::AuthorityId;
-use birthmark_core::network::{AuthorityStatement, EndorsementKeyState, Network};
+use birthmark_core::network::{AuthorityStatement, EndorsementKeyId, EndorsementKeyState, Network};
 use birthmark_core::time::{Clock, UnixSeconds};
 use birthmark_service::auth::Authenticator;
 use birthmark_service::lock::FolderLock;
@@ -23,9 +23,10 @@ use crate::audit::{self, Act};
 use crate::certificate::authority::CertificateAuthority;
 use crate::config::{Endpoints, SmaConfig};
 use crate::endorsement_keys::KeySize;
-use crate::endorser::{Endorser, KeyError};
+use crate::endorser::{EndorseError, Endorser, KeyError};
 use crate::keys::Keys;
 use crate::rules::{Policy, Rules};
+use crate::signer::Signer;
 use crate::store::{self, Location, Store};
 use crate::validation::Opening;
 use crate::{http, statement};
@@ -120,6 +121,11 @@ impl Sma {
         let Inner { authority_id, keys, endorser, accept_version_1, .. } = &*self.0;
         let list = endorser.list().await?;
         Ok(statement::of(authority_id, keys, &list, *accept_version_1, self.now().minute()))
+    }
+
+    /// The signer in use for a key, for measuring it alone.
+    pub async fn signer(&self, id: EndorsementKeyId) -> Result<Arc<dyn Signer>, EndorseError> {
+        self.0.endorser.signer(id).await
     }
 
     async fn state(&self) -> Result<(), SmaError> {

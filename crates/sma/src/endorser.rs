@@ -85,12 +85,17 @@ impl Endorser {
         self.signer_at_hand(blinding.key_id).map_or(Ok(()), |signer| signer.admit(&blinding.blinded_message))
     }
 
+    /// The signer of a key, wherever it lives.
+    pub(crate) async fn signer(&self, id: EndorsementKeyId) -> Result<Arc<dyn Signer>, EndorseError> {
+        match self.signer_at_hand(id) {
+            Some(signer) => Ok(signer),
+            None => self.load(id).await,
+        }
+    }
+
     /// Signs. The token has passed, and that is on disk.
     pub(crate) async fn sign(&self, blinding: &Blinding) -> Result<Vec<u8>, EndorseError> {
-        let signer = match self.signer_at_hand(blinding.key_id) {
-            Some(signer) => signer,
-            None => self.load(blinding.key_id).await?,
-        };
+        let signer = self.signer(blinding.key_id).await?;
         Ok(self.pool.sign(signer, blinding.blinded_message.clone()).await?)
     }
 

@@ -24,15 +24,19 @@ impl Submissions {
         Self { credentials, sealer }
     }
 
-    /// The next one: raw, JPEG and its picture data, as the camera sends them.
-    pub(super) fn make(&self) -> SubmissionJson {
-        let hashes = PhotoHashes { raw: random_hash(), processed: random_hash(), image_data: random_hash() };
-        upload::submission(self.credentials.authority(), &hashes, &self.sealer.seal(), SystemClock.now())
+    /// The next one: raw, JPEG and its picture data, as the camera sends them, to be endorsed.
+    pub(super) fn make(&self) -> anyhow::Result<SubmissionJson> {
+        let (authority, hashes) = (self.credentials.authority(), random_hashes());
+        let sealed = self.sealer.seal_for(&upload::body(&authority.authority_id, &hashes)?)?;
+        Ok(upload::submission(authority, &hashes, &sealed, SystemClock.now()))
     }
 
-    /// The next one as a whole HTTP request.
+    /// The next one as a whole HTTP request, with a token of version 1: blinding takes a millisecond, and
+    /// many are needed.
     pub(super) fn request(&self) -> anyhow::Result<Vec<u8>> {
-        let body = serde_json::to_vec(&self.make())?;
+        let (authority, hashes) = (self.credentials.authority(), random_hashes());
+        let submission = upload::submission(authority, &hashes, &self.sealer.seal(), SystemClock.now());
+        let body = serde_json::to_vec(&submission)?;
         let mut request = format!(
             "POST /api/v1/submit HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
@@ -41,6 +45,10 @@ impl Submissions {
         request.extend(body);
         Ok(request)
     }
+}
+
+fn random_hashes() -> PhotoHashes {
+    PhotoHashes { raw: random_hash(), processed: random_hash(), image_data: random_hash() }
 }
 
 fn random_hash() -> ImageHash {

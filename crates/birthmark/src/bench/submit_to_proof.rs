@@ -53,7 +53,7 @@ async fn submit_all(bench: &Bench, aggregator: &str, submissions: &Submissions) 
     // The first one pays for all connections.
     for _ in 0..=samples {
         bench.check()?;
-        let submission = submissions.make();
+        let submission = submissions.make()?;
         let started = Instant::now();
         let answer = client.post_json_with::<SubmitAnswer>("/api/v1/submit", headers.clone(), &submission).await?.body;
         times.push(started.elapsed());

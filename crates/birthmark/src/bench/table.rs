@@ -78,6 +78,15 @@ impl Table {
         }
     }
 
+    /// Puts a row's rate and ratio beside the rows, under names of their own.
+    pub(super) fn lift(&mut self, row: &str, rate: &str, ratio: &str) {
+        let Some(Value::Object(object)) = &mut self.json else { return };
+        for (name, field) in [(rate, "ours"), (ratio, "ratio")] {
+            let figure = self.rows.get(row).and_then(|row| row.get(field)).cloned();
+            object.insert(name.to_owned(), figure.unwrap_or(Value::Null));
+        }
+    }
+
     /// Prints the JSON object; gives the number of rows that failed.
     pub(super) fn end(self) -> usize {
         if let Some(mut json) = self.json {

@@ -46,14 +46,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens everything; what an interrupted session left behind is taken up. Tokens are sealed in the
-    /// version that the configuration says.
-    pub(crate) async fn open(opening: Opening) -> anyhow::Result<Self> {
-        Self::open_for(opening, None).await
-    }
-
-    /// As [`Session::open`], for one version of the token and no other.
-    pub(crate) async fn open_for(opening: Opening, token: Option<TokenVersion>) -> anyhow::Result<Self> {
+    /// Opens everything; what an interrupted session left behind is taken up. Without a version of the
+    /// token, the configuration says which is sealed.
+    pub(crate) async fn open(opening: Opening, token: Option<TokenVersion>) -> anyhow::Result<Self> {
         tokio::task::spawn_blocking(move || Self::open_blocking(opening, token)).await?
     }
 

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use birthmark_camera::device::TokenVersion;
 use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_service::clock::SystemClock;
 use birthmark_service::lock::FolderLock;
@@ -23,6 +24,7 @@ use crate::network;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    token: TokenVersion,
     _lock: FolderLock,
 }
 
@@ -32,23 +34,39 @@ struct DemoFile {
     version: u32,
     origin: String,
     authority_id: AuthorityId,
+    /// Version of the camera's tokens.
+    token: u8,
 }
 
 impl Folder {
     /// Opens the folder, or makes a new installation in it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path, token: Option<TokenVersion>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path).with_context(|| format!("cannot use the folder {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("cannot use the folder {}", path.display()))?;
         let lock = FolderLock::acquire(&path)?;
         let demo = match std::fs::read(path.join(DEMO_FILE)) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} in {} is damaged", DEMO_FILE, path.display()))?,
-            Err(cause) if cause.kind() == ErrorKind::NotFound => create(&path)?,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => create(&path, token.unwrap_or_default())?,
             Err(cause) => return Err(cause).with_context(|| format!("cannot read {DEMO_FILE} in {}", path.display())),
         };
         anyhow::ensure!(demo.version == VERSION, "{} was made by another version of the demo", path.display());
+        let own = if demo.token == 1 { TokenVersion::V1 } else { TokenVersion::V2 };
+        if let Some(asked) = token.filter(|asked| *asked != own) {
+            anyhow::bail!(
+                "the camera in {} was provisioned for tokens of version {}, not {}; choose another folder with --data",
+                path.display(),
+                demo.token,
+                number(asked)
+            );
+        }
         std::fs::create_dir_all(path.join("logs")).context("cannot create the folder for logs")?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, token: own, _lock: lock })
+    }
+
+    /// Version of the camera's tokens.
+    pub(super) const fn token(&self) -> TokenVersion {
+        self.token
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,7 +91,7 @@ impl Folder {
 }
 
 /// Makes everything; `demo.json` comes last, so that where it is, all else is complete.
-fn create(path: &Path) -> anyhow::Result<DemoFile> {
+fn create(path: &Path, token: TokenVersion) -> anyhow::Result<DemoFile> {
     for entry in std::fs::read_dir(path)? {
         let name = entry?.file_name();
         // What an interrupted start left behind never ran, so nothing depends on it.
@@ -96,6 +114,7 @@ fn create(path: &Path) -> anyhow::Result<DemoFile> {
         version: VERSION,
         origin: format!("demo.birthmark.invalid/{suffix}"),
         authority_id: AuthorityId::new("SIMULATED_MFG_001")?,
+        token: number(token),
     };
     let options = birthmark_sma::InitOptions::new(demo.authority_id.clone());
     let statement = birthmark_sma::init(&path.join("sma"), &options, &SystemClock)?;
@@ -106,6 +125,13 @@ fn create(path: &Path) -> anyhow::Result<DemoFile> {
     Ok(demo)
 }
 
+const fn number(token: TokenVersion) -> u8 {
+    match token {
+        TokenVersion::V1 => 1,
+        TokenVersion::V2 => 2,
+    }
+}
+
 const DEMO_FILE: &str = "demo.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MADE: [&str; 7] = ["network.json", "network.policy", "sma", "aggregator", network::NODE, "camera", "logs"];

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
-use birthmark_camera::device::{self, IfProvisioned};
+use birthmark_camera::device::{self, IfProvisioned, TokenVersion};
 use birthmark_camera::sensor::simulated::{self, Scene};
 use birthmark_camera::upload::Outcome;
 use birthmark_core::ImageHash;
-use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
+use birthmark_core::api::provision::DeviceConfig;
 use birthmark_core::ids::{DeviceFamily, DeviceSerial, Height, TxId};
 use birthmark_service::random::OsRng;
 
@@ -51,24 +51,25 @@ pub(super) async fn camera(folder: &Folder, at: &Addresses, scene: Scene, size: 
         known.manufacturer_cert.validation_endpoint = format!("{}/validate", at.sma);
         known
     } else {
-        provision(&config, at).await?
+        provision(&config, at, folder.token()).await?
     };
     device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
-    Session::open(Opening { config, data: None, aggregator_url: None, scene, size, frames: 1 }).await
+    let opening = Opening { config, data: None, aggregator_url: None, scene, size, frames: 1 };
+    Session::open(opening, Some(folder.token())).await
 }
 
 /// Provisions the camera. An earlier start that was interrupted between the authority's commit and our
 /// file has used up its serial and its sensor, whose credentials are handed out once: then it is the
 /// next camera's turn, with a sensor of its own.
-async fn provision(config: &Path, at: &Addresses) -> anyhow::Result<DeviceConfig> {
+async fn provision(config: &Path, at: &Addresses, token: TokenVersion) -> anyhow::Result<DeviceConfig> {
     for number in 1..=MOST_CAMERAS {
         let seed = device::simulated_seed(config, &mut OsRng)?;
-        let request = ProvisionRequest {
-            device_serial: DeviceSerial::new(format!("PI_CAMERA_{number:03}"))?,
-            device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
-            nuc_hash: simulated::nuc_hash(&seed).to_string(),
-            min_token_version: 1,
-        };
+        let request = device::provision_request(
+            DeviceSerial::new(format!("PI_CAMERA_{number:03}"))?,
+            DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
+            simulated::nuc_hash(&seed).to_string(),
+            token,
+        );
         match device::provision(&at.sma, &request, None).await {
             Err(refused) if refused.is_duplicate() => std::fs::remove_file(device::seed_path(config))?,
             answered => return Ok(answered?),

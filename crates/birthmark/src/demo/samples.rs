@@ -9,11 +9,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::http::HeaderMap;
 use birthmark_camera::device::Sealer;
+use birthmark_camera::queue::PhotoHashes;
+use birthmark_camera::upload;
 use birthmark_core::ImageHash;
 use birthmark_core::api::submit::{SubmissionStatus, SubmitAnswer};
-use birthmark_core::submission::{ImageJson, ManufacturerCert, SubmissionJson};
-use birthmark_core::token::TokenJson;
+use birthmark_core::submission::SubmissionJson;
+use birthmark_core::time::Clock as _;
 use birthmark_service::client::{ClientOptions, HttpClient};
+use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use rand_core::Rng as _;
 
@@ -32,14 +35,14 @@ pub(super) struct Latency {
 pub(super) async fn run(session: &Session, count: u32) -> anyhow::Result<Option<Latency>> {
     let credentials = Arc::clone(&session.credentials);
     let aggregator = HttpClient::new(credentials.aggregator_url(), &ClientOptions::default())?;
-    let authority = credentials.authority().authority_id.to_string();
-    let sealer = Sealer::new(credentials, OsRng);
+    let sealer = Arc::new(Sealer::new(credentials, OsRng));
     let mut headers = HeaderMap::new();
     headers.insert("prefer", "wait=30".parse()?);
     let progress = Waiting::with_length("timing submissions", count.into());
     let mut times = Vec::new();
     for _ in 0..count {
-        let submission = submission(&authority, TokenJson::from(&sealer.seal()));
+        let own = Arc::clone(&sealer);
+        let submission = tokio::task::spawn_blocking(move || submission(&own)).await??;
         let started = tokio::time::Instant::now();
         let answer =
             aggregator.post_json_with::<SubmitAnswer>("/api/v1/submit", headers.clone(), &submission).await?.body;
@@ -58,28 +61,15 @@ pub(super) async fn run(session: &Session, count: u32) -> anyhow::Result<Option<
     Ok(Some(Latency { count: times.len(), p50, p99: at(99).context("no times")? }))
 }
 
-fn submission(authority: &str, token: TokenJson) -> SubmissionJson {
-    let random = || {
-        let mut bytes = [0; 32];
-        OsRng.fill_bytes(&mut bytes);
-        ImageHash::from_bytes(bytes).to_string()
-    };
-    let raw = random();
-    SubmissionJson {
-        submission_type: "camera".to_owned(),
-        image_hashes: vec![
-            ImageJson { image_hash: raw.clone(), modification_level: 0, parent_image_hash: None, kind: None },
-            ImageJson { image_hash: random(), modification_level: 1, parent_image_hash: Some(raw), kind: None },
-        ],
-        camera_token: Some(token),
-        manufacturer_cert: Some(ManufacturerCert {
-            authority_id: authority.to_owned(),
-            validation_endpoint: None,
-            camera_token: None,
-            key_reference: None,
-        }),
-        timestamp: None,
-        owner_hash: None,
-        gps_hash: None,
-    }
+fn submission(sealer: &Sealer) -> anyhow::Result<SubmissionJson> {
+    let authority = sealer.credentials().authority();
+    let hashes = PhotoHashes { raw: random_hash(), processed: random_hash(), image_data: random_hash() };
+    let token = sealer.seal_for(&upload::body(&authority.authority_id, &hashes)?)?;
+    Ok(upload::submission(authority, &hashes, &token, SystemClock.now()))
+}
+
+fn random_hash() -> ImageHash {
+    let mut bytes = [0; 32];
+    OsRng.fill_bytes(&mut bytes);
+    ImageHash::from_bytes(bytes)
 }

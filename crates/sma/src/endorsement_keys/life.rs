@@ -166,7 +166,7 @@ impl KeyList {
 }
 
 impl KeyRecord {
-    fn signs_at(&self, now: Minute) -> bool {
+    pub(crate) fn signs_at(&self, now: Minute) -> bool {
         match self.state {
             EndorsementKeyState::Current => true,
             EndorsementKeyState::Previous => {

@@ -2,15 +2,19 @@
 
 use std::path::Path;
 
+use birthmark_core::api::provision::DeviceConfig;
 use tempfile::TempDir;
 
 use super::*;
+use crate::question::{AskedToken, Question};
+use crate::rules::Verdict;
 use crate::testing::postgres::Cluster;
 use crate::{InitOptions, init, is_installed};
 
 fn init_in(folder: &Path, name: &str, url: &str) -> Result<(), SmaError> {
-    let options = InitOptions { authority_id: AuthorityId::new(name).unwrap(), database_url: Some(url.to_owned()) };
-    init(folder, options, &*testing::clock())
+    let options =
+        InitOptions { database_url: Some(url.to_owned()), ..InitOptions::new(AuthorityId::new(name).unwrap()) };
+    init(folder, &options, &*testing::clock()).map(drop)
 }
 
 fn open_in(folder: &Path, url: Option<&str>) -> Result<Sma, SmaError> {
@@ -88,9 +92,10 @@ async fn database_of_another_authority_is_never_taken_over_or_opened() {
 async fn url_with_a_password_is_shown_nowhere() {
     let url = "postgresql://sma:hunter2@localhost:1/registry";
     let config = SmaConfig { database_url: Some(url.to_owned()), ..testing::config() };
-    let options = InitOptions { authority_id: AuthorityId::new("M").unwrap(), database_url: Some(url.to_owned()) };
+    let options =
+        InitOptions { database_url: Some(url.to_owned()), ..InitOptions::new(AuthorityId::new("M").unwrap()) };
     let folder = tempfile::tempdir().unwrap();
-    let error = init(folder.path(), options.clone(), &*testing::clock()).unwrap_err();
+    let error = init(folder.path(), &options, &*testing::clock()).unwrap_err();
     let shown = format!("{config:?} {options:?} {error} {error:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(error.to_string().contains("PostgreSQL at localhost, registry"), "{error}");

@@ -1,0 +1,87 @@
+//! Very many cameras in the registry, and the secrets of some of them.
+
+use anyhow::Context as _;
+use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
+use birthmark_core::hash::Digest;
+use birthmark_core::ids::{DeviceFamily, DeviceSerial, TableId};
+use birthmark_core::keytable::TableKey;
+use birthmark_core::network::TokenKey;
+use birthmark_core::token::NucHash;
+use birthmark_core::token::v2::DeviceKey;
+use birthmark_core::{base64, hex};
+use birthmark_sma::Sma;
+
+use super::super::Bench;
+use super::super::host::Host;
+use crate::terminal::Waiting;
+
+/// The registry's cameras, of which [`KNOWN`] at most are used.
+#[derive(Debug)]
+pub(super) struct Cameras {
+    count: u32,
+    pub(super) token_key: TokenKey,
+    pub(super) known: Vec<Camera>,
+}
+
+/// What one camera seals with.
+#[derive(Debug)]
+pub(super) struct Camera {
+    pub(super) table: (TableId, TableKey),
+    pub(super) nuc_hash: NucHash,
+    pub(super) device_key: DeviceKey,
+}
+
+impl Cameras {
+    /// Registers as many as the options say, in transactions of thousands.
+    pub(super) fn provision(bench: &Bench, host: &Host, sma: &Sma, token_key: TokenKey) -> anyhow::Result<Self> {
+        let count = bench.options.devices;
+        let progress = Waiting::with_length("provisioning cameras", u64::from(count.div_ceil(AT_ONCE)));
+        let every = count.div_ceil(KNOWN).max(1);
+        let mut known = Vec::new();
+        for from in (0..count).step_by(usize::try_from(AT_ONCE)?) {
+            bench.check()?;
+            let numbers = from..count.min(from.saturating_add(AT_ONCE));
+            let requests = numbers.clone().map(request).collect::<anyhow::Result<_>>()?;
+            let configs = host.block_on(sma.provision_many(requests))?;
+            for (number, config) in numbers.zip(configs) {
+                let config = config?;
+                if number % every == 0 {
+                    known.push(Camera::of(number, &config)?);
+                }
+            }
+            progress.advance();
+        }
+        Ok(Self { count, token_key, known })
+    }
+
+    pub(super) const fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+impl Camera {
+    fn of(number: u32, config: &DeviceConfig) -> anyhow::Result<Self> {
+        let device_key = config.device_key.as_ref().context("a camera got no device key")?;
+        Ok(Self {
+            table: (config.table_id, TableKey::from_bytes(base64::decode_array(&config.encryption_key.0)?)),
+            nuc_hash: NucHash::from_bytes(*fingerprint(number).as_bytes()),
+            device_key: DeviceKey::from_bytes(base64::decode_array(&device_key.0)?),
+        })
+    }
+}
+
+fn request(number: u32) -> anyhow::Result<ProvisionRequest> {
+    Ok(ProvisionRequest {
+        device_serial: DeviceSerial::new(format!("BENCH_{number:07}"))?,
+        device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
+        nuc_hash: hex::encode(fingerprint(number).as_bytes()),
+        min_token_version: 1,
+    })
+}
+
+fn fingerprint(number: u32) -> Digest {
+    Digest::of_parts(&[b"bench camera", &number.to_be_bytes()])
+}
+
+const AT_ONCE: u32 = 5_000;
+const KNOWN: u32 = 20_000;
