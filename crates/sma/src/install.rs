@@ -94,8 +94,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use birthmark_core::ids::AuthorityId;
-    use birthmark_core::time::UnixSeconds;
-    use birthmark_service::clock::ManualClock;
+    use birthmark_core::time::Minute;
 
     use super::*;
     use crate::authority::Sma;
@@ -103,7 +102,7 @@ mod tests {
 
     fn init_as(folder: &Path, name: &str) -> Result<AuthorityStatement, SmaError> {
         let options = InitOptions::new(AuthorityId::new(name).unwrap());
-        init(folder, &options, &ManualClock::at(UnixSeconds(60)))
+        init(folder, &options, &*testing::clock())
     }
 
     fn open(folder: &Path) -> Result<Sma, SmaError> {
@@ -131,9 +130,15 @@ mod tests {
     #[test]
     fn interrupted_init_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
-        init_as(folder.path(), "FIRST").unwrap();
         // As a kill between the two files leaves it.
-        std::fs::remove_file(folder.path().join("master.key")).unwrap();
+        let policy = Policy { accept_version_1: false, quota: Quota::default() };
+        let master = MasterKey::generate(&mut OsRng);
+        let rules = Arc::new(Rules { keys: Arc::new(Keys::derive(&master)), policy });
+        let store = Location::of(folder.path(), None).open(rules).unwrap();
+        let authority_id = AuthorityId::new("FIRST").unwrap();
+        let installation = Installation { authority_id, key_check: master.check(), created: Minute(1) };
+        assert_eq!(store::block_on(store.install(installation)).unwrap(), Installed::Yes);
+        store::block_on(store.close());
         init_as(folder.path(), "SECOND").unwrap();
         assert_eq!(open(folder.path()).unwrap().authority_id().as_str(), "SECOND");
     }

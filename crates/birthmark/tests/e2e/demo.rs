@@ -34,7 +34,7 @@ fn a_photograph_is_captured_registered_and_verified_in_one_command() {
     let arguments: Vec<_> = photo.as_deref().into_iter().collect();
     let result = once(&folder.path().join("demo"), &arguments);
     assert_eq!(result["verified"], true);
-    assert_eq!(result["assurance"], "attested");
+    assert_eq!(result["assurance"], "endorsed");
     let path = |name: &str| PathBuf::from(result[name].as_str().unwrap());
     let jpeg = std::fs::read(path("jpeg")).unwrap();
     assert_eq!(result["processed_hash"], ImageHash::of(&jpeg).to_string(), "the hash of the bytes on disk");
