@@ -18,6 +18,8 @@
 //! DIR/.lock           held while an authority is open
 //! ```
 
+#[cfg(test)]
+mod attack;
 mod audit;
 mod authority;
 #[cfg_attr(not(test), expect(dead_code, reason = "renewal is wired with its endpoint"))]
