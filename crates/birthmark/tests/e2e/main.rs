@@ -20,6 +20,8 @@ mod load;
 #[cfg(test)]
 mod operator;
 #[cfg(test)]
+mod privacy;
+#[cfg(test)]
 mod submissions;
 #[cfg(test)]
 mod verify;
