@@ -4,14 +4,17 @@
 //! Not for: the rules themselves (`rules`, `provision`), the database (`store`) or HTTP (`http`).
 
 mod answering;
+pub(crate) mod control;
 mod error;
 mod opening;
 mod provisioning;
+pub(crate) mod renewing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
+use birthmark_core::hash::Digest;
 use birthmark_core::ids::AuthorityId;
 use birthmark_core::network::{AuthorityStatement, EndorsementKeyId, EndorsementKeyState, Network};
 use birthmark_core::time::{Clock, UnixSeconds};
@@ -25,9 +28,11 @@ use crate::config::{Endpoints, SmaConfig};
 use crate::endorsement_keys::KeySize;
 use crate::endorser::{EndorseError, Endorser, KeyError};
 use crate::keys::Keys;
+use crate::quota::Quota;
+use crate::revocations::{RevocationPage, Revocations};
 use crate::rules::{Policy, Rules};
 use crate::signer::Signer;
-use crate::store::{self, Location, Store};
+use crate::store::{self, Location, Store, StoreError};
 use crate::validation::Opening;
 use crate::{http, statement};
 
@@ -44,10 +49,12 @@ struct Inner {
     endpoints: Endpoints,
     network: Option<serde_json::Value>,
     accept_version_1: bool,
+    quota: Quota,
     keys: Arc<Keys>,
     certificates: CertificateAuthority,
     opening: Opening,
     endorser: Endorser,
+    revocations: Revocations,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     lock: Mutex<Option<FolderLock>>,
@@ -81,10 +88,12 @@ impl Sma {
             endpoints,
             network: config.network,
             accept_version_1: config.accept_version_1,
+            quota: config.quota,
             certificates,
             opening: Opening::new(Arc::clone(&keys), config.network_id),
             keys,
             endorser,
+            revocations: Revocations::default(),
             store,
             clock,
             lock: Mutex::new(Some(lock)),
@@ -129,7 +138,8 @@ impl Sma {
     }
 
     async fn state(&self) -> Result<(), SmaError> {
-        let Inner { data_dir, authority_id, keys, endorser, accept_version_1, .. } = &*self.0;
+        let Inner { data_dir, authority_id, keys, endorser, accept_version_1, certificates, .. } = &*self.0;
+        statement::write_ca(data_dir, certificates.pem())?;
         let list = endorser.list().await?;
         statement::write(data_dir, authority_id, keys, &list, *accept_version_1, self.now().minute()).map(drop)
     }
@@ -139,9 +149,10 @@ impl Sma {
         &self.0.authority_id
     }
 
-    /// `POST /validate`, `POST /validate/batch`, `POST /api/v1/devices/provision`, `/health`, `/ready`.
+    /// The endpoints that `http` lists.
     ///
-    /// Callers with role `aggregator` may have tokens validated, those with role `admin` may provision.
+    /// Callers with role `aggregator` may have tokens validated, those with role `admin` do all else that takes a
+    /// credential.
     pub fn router(&self, authenticator: Authenticator) -> Router {
         http::router(self.clone(), authenticator)
     }
@@ -151,6 +162,13 @@ impl Sma {
     pub async fn close(&self) {
         self.0.store.close().await;
         self.0.lock.lock().take();
+    }
+
+    /// A page of the public list of revoked devices: the entries above `after`.
+    pub(crate) async fn revocations(&self, after: Option<Digest>) -> Result<RevocationPage, StoreError> {
+        let Inner { revocations, store, clock, authority_id, certificates, .. } = &*self.0;
+        let list = revocations.list(&**store, &**clock).await?;
+        Ok(list.page(after, authority_id, certificates.key()))
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

@@ -8,6 +8,7 @@ mod registration;
 
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
 use birthmark_core::time::Minute;
+use serde::{Deserialize, Serialize};
 
 use crate::counters::Highest;
 use crate::keys::{KeyGeneration, NucDigest};
@@ -28,9 +29,12 @@ pub(crate) enum TokenVersion {
 }
 
 /// Whether a device's tokens may pass at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// They may.
     Active,
+    /// They may not, and nothing is handed out for the device.
     Revoked,
 }
 

@@ -63,6 +63,12 @@ pub enum KeyError {
     /// Not allowed.
     #[error("{0}")]
     Refused(String),
+    /// Nothing left to do.
+    #[error("the endorsement key is revoked already")]
+    AlreadyRevoked,
+    /// The network file has no room for another.
+    #[error("a network file lists no more endorsement keys of an authority than there are already")]
+    Full,
     /// There is no key with this id.
     #[error("there is no endorsement key with this id")]
     Unknown,
@@ -141,7 +147,6 @@ impl Endorser {
     }
 
     /// Takes a key out of use at once and for ever.
-    #[expect(dead_code, reason = "wired with its endpoint")]
     pub(crate) async fn revoke(&self, id: EndorsementKeyId, act: Act) -> Result<(), KeyError> {
         let before = self.list().await?;
         let after = before.revoke(id, act.minute).map_err(|error| refused(&error))?;
@@ -188,9 +193,9 @@ fn damaged(error: &KeyListError) -> KeyError {
 fn refused(error: &ChangeError) -> KeyError {
     match error {
         ChangeError::Unknown(_) => KeyError::Unknown,
-        ChangeError::Known(_) | ChangeError::Revoked(_) | ChangeError::Full | ChangeError::Unusable(_) => {
-            KeyError::Refused(error.to_string())
-        }
+        ChangeError::Revoked(_) => KeyError::AlreadyRevoked,
+        ChangeError::Full => KeyError::Full,
+        ChangeError::Known(_) | ChangeError::Unusable(_) => KeyError::Refused(error.to_string()),
     }
 }
 

@@ -13,6 +13,7 @@
 //! DIR/master.key      32 random bytes, or these sealed under a key from elsewhere; mode 0600. Every other
 //!                     secret is derived from it, or lies in the database encrypted under what is
 //! DIR/authority.json  the public halves, for the network file
+//! DIR/ca.pem          the certificate of the CA of devices, against which the list of revocations is checked
 //! DIR/sma.db          cameras (fingerprints as keyed digests only), the tokens that have passed, endorsement
 //!                     keys and the audit log; or the same in a PostgreSQL that several authorities share
 //! DIR/.lock           held while an authority is open
@@ -22,7 +23,6 @@
 mod attack;
 mod audit;
 mod authority;
-#[cfg_attr(not(test), expect(dead_code, reason = "renewal is wired with its endpoint"))]
 mod certificate;
 mod config;
 mod counters;
@@ -36,29 +36,35 @@ mod provision;
 mod question;
 mod quota;
 mod replay;
+mod revocations;
 mod rules;
 mod sealed;
 mod signer;
 mod statement;
-#[cfg_attr(not(test), expect(dead_code, reason = "admin acts are wired with their endpoints"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "an import counts devices and records itself"))]
 mod store;
 mod tables;
 #[cfg(test)]
 mod testing;
 mod validation;
+mod views;
 
+pub use authority::control::{Control, ControlError, ReprovisionError, ReprovisionRequest};
 pub use authority::{Sma, SmaError};
 pub use certificate::authority::IssueError;
 pub use certificate::check::CheckError;
 pub use certificate::pem::PemError;
 pub use config::{InitOptions, SmaConfig, UrlError, WrappingKeySource};
+pub use devices::Status as DeviceStatus;
 pub use endorsement_keys::{KeySize, KeySizeError, OpenKeyError};
 pub use endorser::{EndorseError, KeyError};
 pub use install::{init, is_installed};
 pub use provision::ProvisionError;
-pub use quota::Quota;
+pub use quota::{Quota, QuotaOverride};
+pub use revocations::{RevocationPage, RevocationPageError, revocation_entry};
 pub use sealed::wrapping_key::WrappingKeyError;
 pub use sealed::{MasterFileError, RowError};
 pub use signer::pool::PoolError;
 pub use signer::{LoadError, SignError, Signer};
 pub use store::{PostgresError, StoreError, StoreOpenError};
+pub use views::{AuditChain, AuditCheck, AuditEntry, AuditPage, DeviceView, KeyChangeView};

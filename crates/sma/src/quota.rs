@@ -3,10 +3,12 @@
 //! For: the limits and the count of the day. Not for: when a camera was used: of each day only the number
 //! of passes is kept, and only until the next day with one.
 
+use serde::{Deserialize, Serialize};
+
 use crate::replay::Day;
 
 /// Passes of one device and day: at `warn` the operator is told, from `stop` on none passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Told once, at this pass of the day.
     pub warn: u32,
@@ -15,10 +17,14 @@ pub struct Quota {
 }
 
 /// One device's own limits, where it has any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct QuotaOverride {
-    pub(crate) warn: Option<u32>,
-    pub(crate) stop: Option<u32>,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaOverride {
+    /// As [`Quota::warn`]; the general one if there is none.
+    #[serde(default)]
+    pub warn: Option<u32>,
+    /// As [`Quota::stop`]; the general one if there is none.
+    #[serde(default)]
+    pub stop: Option<u32>,
 }
 
 /// Passes of the latest day with any.

@@ -1,6 +1,7 @@
-//! `authority.json` in the data folder: what the authority tells those who write the network file.
+//! `authority.json` in the data folder: what the authority tells those who write the network file; and
+//! `ca.pem`, against which its list of revocations is checked.
 //!
-//! For: writing it whenever it is not as it should be. Not for: its content
+//! For: writing them whenever they are not as they should be. Not for: its content
 //! (`endorsement_keys::document`).
 
 use std::io;
@@ -41,10 +42,21 @@ pub(crate) fn write(
     let statement = of(id, keys, list, accept_version_1, now);
     let failed = |source| SmaError::Folder { path: path.clone(), source };
     let text = document::to_json(&statement).map_err(|error| failed(io::Error::other(error)))?;
-    if std::fs::read(&path).ok().as_deref() != Some(text.as_slice()) {
-        secret_file::replace(&path, &text, FileMode::Public).map_err(SmaError::Statement)?;
-    }
+    bring_up_to_date(&path, &text)?;
     Ok(statement)
 }
 
+/// Brings the CA's certificate up to date.
+pub(crate) fn write_ca(data_dir: &Path, pem: &str) -> Result<(), SmaError> {
+    bring_up_to_date(&data_dir.join(CA_FILE), pem.as_bytes())
+}
+
+fn bring_up_to_date(path: &Path, text: &[u8]) -> Result<(), SmaError> {
+    if std::fs::read(path).ok().as_deref() != Some(text) {
+        secret_file::replace(path, text, FileMode::Public).map_err(SmaError::Statement)?;
+    }
+    Ok(())
+}
+
 const FILE: &str = "authority.json";
+const CA_FILE: &str = "ca.pem";

@@ -16,15 +16,21 @@ use birthmark_core::base64;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, KeyIndex, NetworkId, TableId};
 use birthmark_core::keytable::TableKey;
+use birthmark_core::network::{EndorsementKeyId, EndorsementKeyState, TokenKey};
+use birthmark_core::note::PublicKey;
 use birthmark_core::time::{Clock, UnixSeconds};
-use birthmark_core::token::{self, NucHash, SealedToken, TokenJson};
+use birthmark_core::token::v2::{DeviceKey, Seal};
+use birthmark_core::token::{self, Blinding, NucHash, SealedToken, TokenJson};
 use birthmark_service::auth::{Authenticator, issue_token};
 use birthmark_service::clock::ManualClock;
 use birthmark_service::random::OsRng;
+use rand_core::Rng as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use crate::certificate::check::Anchor;
+use crate::certificate::pem;
 use crate::devices::{Changed, Status};
 use crate::{InitOptions, Sma, SmaConfig, init, store};
 
@@ -119,7 +125,8 @@ impl Authority {
 
     pub(crate) async fn camera_with(&self, request: ProvisionRequest) -> Camera {
         let nuc_hash = NucHash::from_hex(&request.nuc_hash).unwrap();
-        Camera { config: self.sma.provision(request).await.unwrap(), nuc_hash }
+        let token_key = self.sma.statement().await.unwrap().token_key.unwrap();
+        Camera { config: self.sma.provision(request).await.unwrap(), nuc_hash, token_key }
     }
 
     pub(crate) async fn set_status(&self, camera: &Camera, status: Status) {
@@ -141,6 +148,45 @@ impl Authority {
     pub(crate) async fn get(&self, path: &str) -> u16 {
         let request = Request::get(path).body(Body::empty()).unwrap();
         self.router.clone().oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    pub(crate) async fn get_as(&self, caller: Option<&str>, path: &str) -> (u16, Value) {
+        self.ask("GET", caller, path, &Value::Null).await
+    }
+
+    pub(crate) async fn ask(&self, method: &str, caller: Option<&str>, path: &str, body: &Value) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        if let Some(caller) = caller {
+            request = request.header("authorization", format!("Bearer {}", self.tokens[caller]));
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// The endorsement key that cameras are to use.
+    pub(crate) async fn current_key(&self) -> EndorsementKeyId {
+        let keys = self.sma.statement().await.unwrap().endorsement_keys;
+        keys.iter().find(|key| key.state == EndorsementKeyState::Current).unwrap().key_id
+    }
+
+    /// What devices' certificates are checked against, from its file.
+    pub(crate) fn ca_anchor(&self) -> Anchor {
+        let file = std::fs::read_to_string(self.folder.path().join("ca.pem")).unwrap();
+        Anchor::parse(&pem::decode(&file).unwrap()[0]).unwrap()
+    }
+
+    pub(crate) fn ca_key(&self) -> PublicKey {
+        *self.ca_anchor().key()
+    }
+
+    /// The whole of a `200` from `/validate`.
+    pub(crate) async fn answer(&self, question: &Value) -> Value {
+        let (status, body) = self.post("/validate", question).await;
+        assert_eq!(status, 200, "{body}");
+        body
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
@@ -184,9 +230,15 @@ impl Authority {
 pub(crate) struct Camera {
     pub(crate) config: DeviceConfig,
     pub(crate) nuc_hash: NucHash,
+    token_key: TokenKey,
 }
 
 impl Camera {
+    /// The same camera with newer secrets.
+    pub(crate) fn with(&self, config: DeviceConfig) -> Self {
+        Self { config, nuc_hash: self.nuc_hash.clone(), token_key: self.token_key }
+    }
+
     pub(crate) fn table_keys(&self) -> Vec<(TableId, TableKey)> {
         self.config
             .tables
@@ -200,6 +252,38 @@ impl Camera {
     pub(crate) fn seal(&self) -> SealedToken {
         let key = TableKey::from_bytes(base64::decode_array(&self.config.encryption_key.0).unwrap());
         token::v1::seal((self.config.table_id, &key), KeyIndex::new(7).unwrap(), &self.nuc_hash, &mut OsRng)
+    }
+
+    pub(crate) fn device_key(&self) -> DeviceKey {
+        let key = self.config.device_key.as_ref().unwrap();
+        DeviceKey::from_bytes(base64::decode_array(&key.0).unwrap())
+    }
+
+    /// A question about a version 2 token for a key of 2048 bits.
+    pub(crate) fn bound_question(&self, key_id: EndorsementKeyId, counter: u64) -> Value {
+        let mut blinded_message = vec![0; 256];
+        OsRng.fill_bytes(&mut blinded_message);
+        // Below any modulus.
+        blinded_message[0] = 0;
+        let mut blinding = Blinding { enc: [0; 32], key_id, blinded_message };
+        let key = TableKey::from_bytes(base64::decode_array(&self.config.encryption_key.0).unwrap());
+        let seal = Seal {
+            network: network(),
+            token_key: self.token_key,
+            table: (self.config.table_id, &key),
+            key_index: KeyIndex::new(9).unwrap(),
+            commitment: &blinding.commitment(),
+            nuc_hash: &self.nuc_hash,
+            device_key: &self.device_key(),
+            counter,
+        };
+        let (token, enc) = seal.seal(&mut OsRng).unwrap();
+        blinding.enc = enc;
+        let mut asked = question(&token);
+        asked["enc"] = json!(birthmark_core::hex::encode(blinding.enc));
+        asked["key_id"] = json!(key_id);
+        asked["blinded_message"] = json!(birthmark_core::hex::encode(&blinding.blinded_message));
+        asked
     }
 
     /// A question about a fresh token.

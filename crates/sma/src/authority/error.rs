@@ -98,8 +98,8 @@ pub enum SmaError {
     /// Cameras of this network would seal tokens that nobody can open.
     #[error("the network file lists another token key for \"{0}\" than this authority has")]
     ForeignTokenKey(AuthorityId),
-    /// `authority.json` could not be written.
-    #[error("authority.json: {0}")]
+    /// `authority.json` or `ca.pem` could not be written.
+    #[error("public keys: {0}")]
     Statement(#[source] SecretFileError),
     /// The certificate authority of devices.
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! the configuration's (`provision`).
 
 use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
+use birthmark_core::ids::{DeviceFamily, DeviceSerial};
 use birthmark_service::random::OsRng;
 
 use super::{Inner, Sma};
@@ -12,7 +13,8 @@ use crate::certificate::{
     self,
     authority::{Lifetime, Subject},
 };
-use crate::devices::{NewDevice, Registered};
+use crate::devices::Registered;
+use crate::keys::NucDigest;
 use crate::provision::{self, ProvisionError, Secrets};
 use crate::store::StoreError;
 
@@ -60,7 +62,7 @@ impl Sma {
                 // One answer for each that was asked.
                 Ok(device) => match registered.next().ok_or(StoreError::Panicked)? {
                     Err(duplicate) => Err(duplicate.into()),
-                    Ok(registered) => self.hand_out(device, &registered),
+                    Ok(registered) => self.hand_out(device.serial, &device.family, device.nuc_digest, &registered),
                 },
             };
             answers.push(answer);
@@ -68,15 +70,22 @@ impl Sma {
         Ok(answers)
     }
 
-    fn hand_out(&self, device: NewDevice, registered: &Registered) -> Result<DeviceConfig, ProvisionError> {
+    /// What a camera was given in its last registration, secrets included.
+    pub(super) fn hand_out(
+        &self,
+        serial: DeviceSerial,
+        family: &DeviceFamily,
+        nuc: NucDigest,
+        registered: &Registered,
+    ) -> Result<DeviceConfig, ProvisionError> {
         let Inner { authority_id, endpoints, network, keys, certificates, .. } = &*self.0;
-        let device_key = keys.device_key(registered.generation, device.nuc_digest);
+        let device_key = keys.device_key(registered.generation, nuc);
         let signing = certificate::device_signing_key(&device_key);
-        let subject = Subject { serial: &device.serial, family: &device.family, key: signing.public_key() };
+        let subject = Subject { serial: &serial, family, key: signing.public_key() };
         let issued = certificates.issue(&subject, Lifetime::DEFAULT, self.now(), &mut OsRng)?;
-        tracing::info!(serial = %device.serial, "camera provisioned");
+        tracing::info!(%serial, "camera provisioned");
         let secrets = Secrets { tables: &registered.tables, device_key: &device_key, keys };
-        let mut config = provision::device_config(device.serial, &secrets, authority_id, endpoints, network.as_ref());
+        let mut config = provision::device_config(serial, &secrets, authority_id, endpoints, network.as_ref());
         config.device_certificate = Some(issued.chain);
         Ok(config)
     }

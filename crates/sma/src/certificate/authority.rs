@@ -76,6 +76,7 @@ impl Lifetime {
     pub(crate) const DEFAULT: Self = Self(5 * 365 + 1);
 
     /// 1 day to 20 years.
+    #[cfg(test)]
     pub(crate) const fn from_days(days: u32) -> Option<Self> {
         if 1 <= days && days <= CA_DAYS { Some(Self(days)) } else { None }
     }
@@ -112,6 +113,11 @@ impl CertificateAuthority {
     /// What presented certificates are checked against.
     pub(crate) const fn anchor(&self) -> &Anchor {
         &self.anchor
+    }
+
+    /// Signs what the authority states of its devices. Never a certificate: those begin with 0x30.
+    pub(crate) const fn key(&self) -> &SecretKey {
+        &self.key.secret
     }
 
     /// Issues a certificate that holds from now, and 5 minutes back for clocks that are slow.

@@ -34,7 +34,7 @@ pub(super) async fn handle(
     Ok((StatusCode::CREATED, secret, Json(config)).into_response())
 }
 
-fn problem(error: &ProvisionError) -> Problem {
+pub(super) fn problem(error: &ProvisionError) -> Problem {
     match error {
         ProvisionError::NucHash(cause) => {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_nuc_hash", "nuc_hash is not 64 hex digits")

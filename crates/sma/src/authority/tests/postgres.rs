@@ -3,6 +3,11 @@
 use std::path::Path;
 
 use birthmark_core::api::provision::DeviceConfig;
+use birthmark_core::base64;
+use birthmark_core::ids::KeyIndex;
+use birthmark_core::keytable::TableKey;
+use birthmark_core::token::{NucHash, v1};
+use birthmark_service::random::OsRng;
 use tempfile::TempDir;
 
 use super::*;
@@ -34,11 +39,10 @@ async fn ask(sma: &Sma, question: &Question) -> Verdict {
 }
 
 fn question_of(config: &DeviceConfig, number: u8) -> Question {
-    let camera = testing::Camera {
-        config: config.clone(),
-        nuc_hash: birthmark_core::token::NucHash::from_hex(&testing::nuc_hex(number)).unwrap(),
-    };
-    Question { token: AskedToken::Unbound(camera.seal()), request_id: None }
+    let nuc_hash = NucHash::from_hex(&testing::nuc_hex(number)).unwrap();
+    let key = TableKey::from_bytes(base64::decode_array(&config.encryption_key.0).unwrap());
+    let token = v1::seal((config.table_id, &key), KeyIndex::new(7).unwrap(), &nuc_hash, &mut OsRng);
+    Question { token: AskedToken::Unbound(token), request_id: None }
 }
 
 #[tokio::test]
