@@ -16,17 +16,15 @@ use commonware_cryptography::{Digested, Digestible as _};
 use commonware_parallel::Sequential;
 use commonware_utils::acknowledgement::Exact;
 use futures::{StreamExt as _, future::pending};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tracing::{debug, error};
 
 use crate::{
     block::{Block, BlockLimits, Context},
     chain::{Chain, Judgement, OrderedBlock},
+    parts::Platform,
     progress::Progress,
 };
-
-/// The runtime that all of the engine runs on.
-pub(crate) type Runtime = commonware_runtime::tokio::Context;
 
 /// Asks the archive of finalized blocks.
 pub(crate) type Archive = Mailbox<Scheme, Standard<Block>>;
@@ -78,7 +76,7 @@ impl Orderer {
     }
 }
 
-impl Application<Runtime> for Orderer {
+impl<E: Platform> Application<E> for Orderer {
     type SigningScheme = Scheme;
     type Context = Context;
     type Block = Block;
@@ -86,11 +84,11 @@ impl Application<Runtime> for Orderer {
 
     async fn propose(
         &mut self,
-        (_, context): (Runtime, Context),
+        (runtime, context): (E, Context),
         ancestry: impl Ancestry<Block>,
         (): (),
     ) -> Option<Digested<Block>> {
-        let asked = Instant::now();
+        let asked = runtime.current();
         self.progress.has_turn();
         let Some(patience) = self.patience else { return pending().await };
         self.progress.near_tip().await;
@@ -101,7 +99,9 @@ impl Application<Runtime> for Orderer {
             debug!(height, "gave a turn away: its height is final already");
             return None;
         }
-        let patience = patience.saturating_sub(asked.elapsed());
+        // A clock that was set back counts as no time at all.
+        let waited = runtime.current().duration_since(asked).unwrap_or_default();
+        let patience = patience.saturating_sub(waited);
         let proposal = self.chain.propose(parent, unapplied, patience).await?;
         if !self.limits.admit(&proposal) {
             // Sending more than the bound would bring the engine down.
@@ -117,7 +117,7 @@ impl Application<Runtime> for Orderer {
         Some(Digested::compute(block, &Sequential).await)
     }
 
-    async fn verify(&mut self, _: (Runtime, Context), mut ancestry: impl Ancestry<Block>) -> bool {
+    async fn verify(&mut self, _: (E, Context), mut ancestry: impl Ancestry<Block>) -> bool {
         // Without the block or its ancestors nothing can be said, and `false` would be for ever: abstain by waiting.
         let Some(block) = ancestry.next().await else { return pending().await };
         self.progress.near_tip().await;

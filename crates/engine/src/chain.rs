@@ -7,6 +7,8 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use crate::gossip::Gossip;
+
 /// A block as the ledger sees it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OrderedBlock {
@@ -111,6 +113,9 @@ pub trait Chain: Send + Sync + 'static {
     /// archive. Returns when they are durably applied, which `applied_height` must then show; several can share one
     /// commit. An error ends the engine, which never skips a block; they come again after a restart.
     fn finalized(&self, blocks: Vec<OrderedBlock>) -> BoxFuture<'static, Result<(), ChainError>>;
+
+    /// Gives the sending end of gossip, once and before anything else. A chain that has nothing to tell ignores it.
+    fn connect(&self, _gossip: Gossip) {}
 
     /// Takes a gossip message of another validator. Unordered, may be lost or repeated, at most
     /// [`EngineConfig::max_gossip_bytes`](crate::EngineConfig::max_gossip_bytes). Must return at once.

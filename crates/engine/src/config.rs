@@ -184,9 +184,9 @@ impl Setup {
             .validators
             .iter()
             .enumerate()
-            .map(|(place, validator)| match PublicKey::decode(Copying(&validator.key)) {
-                Ok(key) => Ok((key, validator.address)),
-                Err(_) => Err(EngineError::ValidatorKey(place)),
+            .map(|(place, validator)| match key_from(&validator.key) {
+                Some(key) => Ok((key, validator.address)),
+                None => Err(EngineError::ValidatorKey(place)),
             })
             .collect::<Result<Vec<_>, _>>()?;
         let validators = Set::from_iter_dedup(peers.iter().map(|(key, _)| key.clone()));
@@ -199,6 +199,11 @@ impl Setup {
             return Err(EngineError::NotAValidator);
         }
         Ok(Self { config, signer, public_key, validators, peers, limits })
+    }
+
+    /// The largest gossip message.
+    pub(crate) fn gossip_bound(&self) -> usize {
+        usize::try_from(self.config.max_gossip_bytes).unwrap_or(usize::MAX)
     }
 
     /// Whether there is nobody to talk to.
@@ -226,6 +231,11 @@ fn check_limits(config: &EngineConfig) -> Result<BlockLimits, EngineError> {
 // Not `PrivateKey::from_seed`: that one is for demonstrations and takes a number.
 fn signer_of(seed: &[u8; 32]) -> Option<PrivateKey> {
     PrivateKey::decode(Copying(seed)).ok()
+}
+
+/// The key of these 32 bytes, if they are one.
+pub(crate) fn key_from(bytes: &[u8; 32]) -> Option<PublicKey> {
+    PublicKey::decode(Copying(bytes)).ok()
 }
 
 /// A key's 32 bytes.

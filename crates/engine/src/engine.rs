@@ -1,6 +1,6 @@
 //! The handle to the running engine.
 //!
-//! For: starting it on its own thread, gossip, and learning why it ended. Not for: what runs on that thread (`run.rs`).
+//! For: starting it on its own thread, and learning why it ended. Not for: what runs on that thread (`run.rs`).
 
 use std::{
     any::Any,
@@ -11,14 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::error;
 
 use crate::{
     chain::{Chain, Topic},
     config::{EngineConfig, Setup, raw},
     error::EngineError,
-    network,
+    gossip::{BroadcastError, Gossip},
     run::{self, Controls},
 };
 
@@ -27,29 +27,8 @@ use crate::{
 pub struct Engine {
     stop: watch::Sender<bool>,
     state: watch::Receiver<State>,
-    // None if there is nobody to talk to.
-    gossip: Option<mpsc::Sender<(Topic, Bytes)>>,
-    gossip_bound: usize,
+    gossip: Gossip,
     public_key: [u8; 32],
-}
-
-/// Why a message was not handed to the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BroadcastError {
-    /// Above [`EngineConfig::max_gossip_bytes`].
-    #[error("a gossip message of {len} bytes exceeds the bound of {bound}")]
-    TooLarge {
-        /// The message's size.
-        len: usize,
-        /// The bound.
-        bound: usize,
-    },
-    /// More messages than the network takes; try again later.
-    #[error("too many gossip messages are waiting")]
-    Busy,
-    /// The engine has ended.
-    #[error("the engine has ended")]
-    Ended,
 }
 
 #[derive(Clone, Debug)]
@@ -74,19 +53,19 @@ impl Engine {
 
         let (stop, stopped) = watch::channel(false);
         let (report, state) = watch::channel(State::Starting);
-        let (gossip, outgoing) = mpsc::channel(GOSSIP_QUEUE);
-        let engine = Self {
-            stop,
-            state,
-            gossip: (!setup.is_alone()).then_some(gossip),
-            gossip_bound: network::gossip_bound(&setup),
-            public_key: raw(&setup.public_key),
+        let (gossip, outboxes) = if setup.is_alone() {
+            (Gossip::none(setup.gossip_bound()), None)
+        } else {
+            let (gossip, outboxes) = Gossip::new(setup.gossip_bound());
+            (gossip, Some(outboxes))
         };
+        chain.connect(gossip.clone());
+        let engine = Self { stop, state, gossip, public_key: raw(&setup.public_key) };
         let thread = move || {
             let running = report.clone();
             let controls = Controls {
                 stop: stopped,
-                gossip: outgoing,
+                outboxes,
                 running: Box::new(move || {
                     running.send_replace(State::Running);
                 }),
@@ -134,17 +113,14 @@ impl Engine {
         self.wait().await
     }
 
-    /// Sends a message to all connected validators, once, without a promise that it arrives. Does nothing if there
-    /// are no others.
+    /// The sending end of gossip.
+    pub const fn gossip(&self) -> &Gossip {
+        &self.gossip
+    }
+
+    /// [`Gossip::broadcast`].
     pub fn broadcast(&self, topic: Topic, message: Bytes) -> Result<(), BroadcastError> {
-        if message.len() > self.gossip_bound {
-            return Err(BroadcastError::TooLarge { len: message.len(), bound: self.gossip_bound });
-        }
-        let Some(gossip) = &self.gossip else { return Ok(()) };
-        gossip.try_send((topic, message)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => BroadcastError::Busy,
-            mpsc::error::TrySendError::Closed(_) => BroadcastError::Ended,
-        })
+        self.gossip.broadcast(topic, message)
     }
 
     async fn until(
@@ -167,6 +143,3 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("no message").to_owned()
 }
-
-/// Gossip messages that may wait to be sent.
-const GOSSIP_QUEUE: usize = 256;

@@ -25,7 +25,9 @@ mod config;
 mod engine;
 mod epoch;
 mod error;
+mod gossip;
 mod network;
+mod parts;
 mod progress;
 mod run;
 mod settings;
@@ -35,5 +37,6 @@ mod tests;
 
 pub use chain::{Chain, ChainError, Judgement, OrderedBlock, Proposal, Topic};
 pub use config::{EngineConfig, MAX_VALIDATORS, Network, Timing, Validator, public_key_of};
-pub use engine::{BroadcastError, Engine};
+pub use engine::Engine;
 pub use error::EngineError;
+pub use gossip::{BroadcastError, Gossip};

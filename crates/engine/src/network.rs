@@ -1,101 +1,80 @@
 //! Connections to the other validators: addresses, limits, channels.
 //!
-//! For: one authenticated and encrypted connection to each validator, rate-limited channels on it, and gossip.
-//! Not for: what travels on the engine's own channels.
+//! For: one authenticated and encrypted connection to each validator, and rate-limited channels on it.
+//! Not for: what travels on the channels (the engine's parts, `gossip.rs`).
 //!
 //! Channels: 0 votes, 1 certificates, 2 requests for certificates, 3 blocks, 4 requests for blocks, 5 transactions,
 //! 6 cosignatures.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
-use bytes::Bytes;
 use commonware_consensus::{
     marshal::{self, standard::Standard},
     simplex::{self, scheme::ed25519::Scheme},
 };
 use commonware_cryptography::{ChaCha20Poly1305, ed25519::PrivateKey, ed25519::PublicKey, sha256::Digest};
 use commonware_p2p::{
-    Address, AddressableManager as _, Receiver as _, Recipients, Sender as _,
+    Address, AddressableManager as _,
     authenticated::{
         self,
         lookup::{self, Oracle, Receiver, Sender},
     },
 };
-use commonware_runtime::{Handle, Quota, Supervisor as _};
+use commonware_runtime::{Handle, Quota, Supervisor as _, tokio::Context};
 use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
 };
 use commonware_utils::{NZU32, NZUsize, ordered::Map, union};
-use tokio::sync::mpsc;
-use tracing::debug;
 
 use crate::{
-    application::Runtime,
     block::Block,
-    chain::{Chain, Topic},
-    config::{Network, Setup, raw},
+    config::{Network, Setup},
+    gossip,
+    parts::{Fabric, Links},
 };
 
 type Handshake = Cups<Sake<PrivateKey>, ChaCha20Poly1305>;
 
-/// Both ends of a channel.
-pub(crate) type Channel = (Sender<PublicKey, Runtime>, Receiver<PublicKey>);
+/// Real connections.
+pub(crate) struct Authenticated;
 
-/// The running network and its channels.
-pub(crate) struct Links {
-    pub(crate) oracle: Oracle<PublicKey>,
-    pub(crate) votes: Channel,
-    pub(crate) certificates: Channel,
-    pub(crate) certificate_requests: Channel,
-    pub(crate) blocks: Channel,
-    pub(crate) block_requests: Channel,
-    pub(crate) transactions: Channel,
-    pub(crate) cosignatures: Channel,
-    pub(crate) task: Handle<()>,
+impl Fabric for Authenticated {
+    type Sender = Sender<PublicKey, Context>;
+    type Receiver = Receiver<PublicKey>;
+    type Peers = Oracle<PublicKey>;
+    type Blocker = Oracle<PublicKey>;
 }
 
-/// Listens, dials all validators, and opens the channels.
-pub(crate) fn open(runtime: &Runtime, setup: &Setup) -> Links {
+/// Listens, dials all validators, and opens the channels. The task ends if the network fails.
+pub(crate) fn open(runtime: &Context, setup: &Setup) -> (Links<Authenticated>, Handle<()>) {
     let (mut network, mut oracle) = lookup::Network::new(runtime.child("network"), settings(setup));
     let peers = setup.peers.iter().map(|(key, address)| (key.clone(), Address::from(*address)));
     oracle.track(0, Map::from_iter_dedup(peers));
     let mut channel = |number, rate| network.register(number, Quota::per_second(rate));
-    let votes = channel(0, MESSAGE_RATE);
-    let certificates = channel(1, MESSAGE_RATE);
-    let certificate_requests = channel(2, MESSAGE_RATE);
-    let blocks = channel(3, BLOCK_RATE);
-    let block_requests = channel(4, BLOCK_RATE);
-    let transactions = channel(5, GOSSIP_RATE);
-    let cosignatures = channel(6, GOSSIP_RATE);
-    let task = network.start();
-    Links {
-        oracle,
-        votes,
-        certificates,
-        certificate_requests,
-        blocks,
-        block_requests,
-        transactions,
-        cosignatures,
-        task,
-    }
+    let links = Links {
+        votes: channel(0, MESSAGE_RATE),
+        certificates: channel(1, MESSAGE_RATE),
+        certificate_requests: channel(2, MESSAGE_RATE),
+        blocks: channel(3, BLOCK_RATE),
+        block_requests: channel(4, BLOCK_RATE),
+        transactions: channel(5, TRANSACTION_RATE),
+        cosignatures: channel(6, COSIGNATURE_RATE),
+        blocker: oracle.clone(),
+        peers: oracle,
+    };
+    (links, network.start())
 }
 
 /// The largest message that any part sends; a larger one would bring the engine down.
-fn largest_message(setup: &Setup) -> u32 {
+pub(crate) fn largest_message(setup: &Setup) -> u32 {
     // At most `MAX_VALIDATORS`.
     let participants = u32::try_from(setup.peers.len()).unwrap_or(u32::MAX);
     commonware_p2p::max_message_size(&[
         simplex::max_payload_size::<Scheme, Digest>(participants),
         marshal::max_payload_size::<Standard<Block>, Scheme>(participants, &setup.limits),
-        gossip_bound(setup),
+        gossip::packet_bound(setup.gossip_bound()),
     ])
-}
-
-/// The largest gossip message.
-pub(crate) fn gossip_bound(setup: &Setup) -> usize {
-    usize::try_from(setup.config.max_gossip_bytes).unwrap_or(usize::MAX)
 }
 
 fn settings(setup: &Setup) -> lookup::Config<Handshake> {
@@ -131,42 +110,11 @@ fn settings(setup: &Setup) -> lookup::Config<Handshake> {
     settings
 }
 
-/// Sends the node's own gossip.
-pub(crate) async fn send_gossip(
-    mut outgoing: mpsc::Receiver<(Topic, Bytes)>,
-    mut transactions: Sender<PublicKey, Runtime>,
-    mut cosignatures: Sender<PublicKey, Runtime>,
-) {
-    while let Some((topic, message)) = outgoing.recv().await {
-        let sender = match topic {
-            Topic::Transactions => &mut transactions,
-            Topic::Cosignatures => &mut cosignatures,
-        };
-        let reached = sender.send(Recipients::All, message, false).len();
-        debug!(?topic, reached, "gossip sent");
-    }
-}
-
-/// Gives others' gossip to the chain.
-pub(crate) async fn receive_gossip(
-    mut incoming: Receiver<PublicKey>,
-    topic: Topic,
-    bound: usize,
-    chain: Arc<dyn Chain>,
-) {
-    while let Ok((from, message)) = incoming.recv().await {
-        let message: Bytes = message.into();
-        if message.len() > bound {
-            debug!(?topic, len = message.len(), "oversize gossip ignored");
-            continue;
-        }
-        chain.gossip(topic, raw(&from), message);
-    }
-}
-
 /// Votes and certificates: a few per view and validator.
 const MESSAGE_RATE: NonZeroU32 = NZU32!(1_024);
 /// Blocks and requests for them: more would only fill memory, a message may be as large as a block.
 const BLOCK_RATE: NonZeroU32 = NZU32!(128);
-/// Gossip of each kind.
-const GOSSIP_RATE: NonZeroU32 = NZU32!(256);
+/// Packets of transactions: enough for a packet each 10 ms, and each may be as large as the largest batch.
+const TRANSACTION_RATE: NonZeroU32 = NZU32!(100);
+/// Packets of cosignatures.
+const COSIGNATURE_RATE: NonZeroU32 = NZU32!(100);

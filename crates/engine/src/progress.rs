@@ -1,6 +1,8 @@
 //! How far the ledger is behind what is final, so that nobody builds or judges on an ancestry too long for memory.
 
-use tokio::sync::watch;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 /// Finalized blocks that the ledger may lag behind before proposing and judging wait for it.
 ///
@@ -8,8 +10,13 @@ use tokio::sync::watch;
 const MAX_LAG: u64 = 32;
 
 /// Heights that the applier and the engine report, and waiting for them to be close.
+///
+/// Not a `watch`: that one wakes several waiters in random order, and a simulated run must be repeatable.
 #[derive(Debug)]
-pub(crate) struct Progress(watch::Sender<Position>);
+pub(crate) struct Progress {
+    position: Mutex<Position>,
+    moved: Notify,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -22,17 +29,18 @@ struct Position {
 impl Progress {
     /// Starts at the ledger's height, not yet compared with the archive.
     pub(crate) fn new(applied: u64) -> Self {
-        Self(watch::Sender::new(Position { ready: false, turn: false, tip: applied, applied }))
+        let position = Mutex::new(Position { ready: false, turn: false, tip: applied, applied });
+        Self { position, moved: Notify::new() }
     }
 
     /// A block at `height` is final.
     pub(crate) fn final_at(&self, height: u64) {
-        self.0.send_modify(|at| at.tip = at.tip.max(height));
+        self.update(|at| at.tip = at.tip.max(height));
     }
 
     /// The ledger has applied everything up to `height`.
     pub(crate) fn applied(&self, height: u64) {
-        self.0.send_modify(|at| {
+        self.update(|at| {
             at.applied = at.applied.max(height);
             at.tip = at.tip.max(height);
         });
@@ -40,33 +48,53 @@ impl Progress {
 
     /// The ledger has everything that the archive held at the start.
     pub(crate) fn ready(&self) {
-        self.0.send_modify(|at| at.ready = true);
+        self.update(|at| at.ready = true);
     }
 
     /// This validator has been asked for a block.
     pub(crate) fn has_turn(&self) {
-        self.0.send_if_modified(|at| !std::mem::replace(&mut at.turn, true));
+        self.update(|at| at.turn = true);
     }
 
     /// Waits until this validator has been asked for a block.
     pub(crate) async fn turn(&self) {
-        let mut position = self.0.subscribe();
-        let _closed = position.wait_for(|at| at.turn).await.is_err();
+        self.until(|at| at.turn).await;
     }
 
     /// Waits until the ledger is near the last final block.
     ///
     /// It cannot wait for ever: finalized blocks are applied without proposing or judging anything.
     pub(crate) async fn near_tip(&self) {
-        let mut position = self.0.subscribe();
-        // An error means that the sender is gone; it lives in `self`.
-        let _closed = position.wait_for(|at| at.ready && at.tip.saturating_sub(at.applied) <= MAX_LAG).await.is_err();
+        self.until(|at| at.ready && at.tip.saturating_sub(at.applied) <= MAX_LAG).await;
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Position)) {
+        change(&mut self.position());
+        self.moved.notify_waiters();
+    }
+
+    async fn until(&self, reached: impl Fn(&Position) -> bool) {
+        loop {
+            // Asked for before looking, so that no change between the two is missed.
+            let moved = self.moved.notified();
+            if reached(&self.position()) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    // Plain numbers: whoever panicked cannot have left them half changed.
+    fn position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
+    use std::pin::pin;
+
+    use futures::{FutureExt as _, poll};
 
     use super::*;
 
@@ -80,5 +108,16 @@ mod tests {
         assert!(progress.near_tip().now_or_never().is_none(), "too far behind");
         progress.applied(6);
         assert!(progress.near_tip().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken() {
+        let progress = Progress::new(0);
+        let mut waiting = pin!(progress.turn());
+        assert!(poll!(&mut waiting).is_pending());
+        progress.final_at(1);
+        assert!(poll!(&mut waiting).is_pending());
+        progress.has_turn();
+        assert!(poll!(&mut waiting).is_ready());
     }
 }

@@ -1,34 +1,29 @@
-//! Starts the engine's parts in the right order inside their runtime, and stops them so that their data is synced.
+//! Runs the engine's parts inside the real runtime, and stops them so that their data is synced.
+//!
+//! Not for: which parts there are (`parts.rs`).
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use commonware_broadcast::buffered;
-use commonware_consensus::{
-    marshal::{core::Actor, resolver::p2p as backfill, standard::Deferred},
-    simplex::{Engine, scheme::ed25519::Scheme},
-};
-use commonware_cryptography::Digestible as _;
-use commonware_runtime::{Handle, Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
+use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
 use futures::future::pending;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
-    application::{Deliverer, Orderer, Runtime},
-    applier::Applier,
-    chain::{Chain, Topic},
+    chain::Chain,
     config::{Setup, Timing},
     error::EngineError,
+    gossip::Outboxes,
     network,
+    parts::{Mode, assemble},
     progress::Progress,
-    settings, storage,
 };
 
 /// What the handle and the engine's thread share.
 pub(crate) struct Controls {
     pub(crate) stop: watch::Receiver<bool>,
-    pub(crate) gossip: mpsc::Receiver<(Topic, Bytes)>,
+    // None for a validator that is alone.
+    pub(crate) outboxes: Option<Outboxes>,
     pub(crate) running: Box<dyn Fn() + Send>,
 }
 
@@ -39,8 +34,8 @@ pub(crate) struct Controls {
 /// turn soon is started once with short time-outs, until its turn comes, and then again with its own. Time-outs are
 /// each validator's own affair, and its votes are on disk.
 pub(crate) fn run(setup: &Setup, chain: &Arc<dyn Chain>, controls: Controls) -> Result<(), EngineError> {
-    let Controls { stop, gossip, running } = controls;
-    let phase = |phase, gossip| {
+    let Controls { stop, outboxes, running } = controls;
+    let phase = |phase, outboxes| {
         let config = runtime::Config::new()
             .with_worker_threads(setup.config.worker_threads)
             .with_max_blocking_threads(BLOCKING_THREADS)
@@ -48,10 +43,10 @@ pub(crate) fn run(setup: &Setup, chain: &Arc<dyn Chain>, controls: Controls) -> 
             .with_storage_directory(&setup.config.storage_dir);
         let (stop, running) = (stop.clone(), &running);
         runtime::Runner::new(config)
-            .start(|context| async move { orchestrate(context, setup, chain, phase, stop, gossip, running).await })
+            .start(|context| async move { orchestrate(context, setup, chain, phase, stop, outboxes, running).await })
     };
     if !setup.is_alone() {
-        return phase(Phase::Normal, Some(gossip)).map(|_| ());
+        return phase(Phase::Normal, outboxes).map(|_| ());
     }
     if phase(Phase::Watched, None)? == Outcome::Stuck {
         info!("skipping the turn in which this validator was interrupted");
@@ -98,16 +93,25 @@ impl Phase {
 }
 
 async fn orchestrate(
-    context: Runtime,
+    context: runtime::Context,
     setup: &Setup,
     chain: &Arc<dyn Chain>,
     phase: Phase,
     mut stop: watch::Receiver<bool>,
-    gossip: Option<mpsc::Receiver<(Topic, Bytes)>>,
+    outboxes: Option<Outboxes>,
     running: &(dyn Fn() + Send),
 ) -> Result<Outcome, EngineError> {
     let (stop_applier, applier_stop) = watch::channel(false);
-    let mut parts = assemble(&context, setup, chain, phase, gossip, applier_stop).await?;
+    let timing = if phase == Phase::Unlock { Timing::unlock() } else { setup.config.timing };
+    let mode = Mode { timing, proposes: phase != Phase::Unlock, outboxes, stop_applier: applier_stop };
+    let mut network = None;
+    let connect = || {
+        let (links, task) = network::open(&context, setup);
+        network = Some(task);
+        links
+    };
+    let mut parts = assemble(&context, setup, chain, connect, mode).await?;
+    let mut network = network.ok_or(EngineError::Stopped("network"))?;
     info!(height = chain.applied_height(), validators = setup.peers.len(), "consensus runs");
     running();
 
@@ -121,7 +125,7 @@ async fn orchestrate(
             kept = Some(applier);
             Err(result.err().unwrap_or(EngineError::Stopped("applier")))
         }
-        _ = &mut parts.network => Err(EngineError::Stopped("network")),
+        _ = &mut network => Err(EngineError::Stopped("network")),
         _ = &mut parts.blocks => Err(EngineError::Stopped("block exchange")),
         _ = &mut parts.archive => Err(EngineError::Stopped("archive")),
         _ = &mut parts.consensus => Err(EngineError::Stopped("consensus")),
@@ -138,86 +142,6 @@ async fn orchestrate(
     // Only now: it holds acknowledgements, and dropping one stops the archive in the middle of its work.
     drop(kept);
     reason
-}
-
-/// Tasks whose end is the engine's end.
-struct Parts {
-    progress: Arc<Progress>,
-    applier: Handle<(Applier, Result<(), EngineError>)>,
-    network: Handle<()>,
-    blocks: Handle<()>,
-    archive: Handle<()>,
-    consensus: Handle<()>,
-}
-
-async fn assemble(
-    context: &Runtime,
-    setup: &Setup,
-    chain: &Arc<dyn Chain>,
-    phase: Phase,
-    gossip: Option<mpsc::Receiver<(Topic, Bytes)>>,
-    applier_stop: watch::Receiver<bool>,
-) -> Result<Parts, EngineError> {
-    let scheme = Scheme::signer(&settings::votes_namespace(setup), setup.validators.clone(), setup.signer.clone())
-        .ok_or(EngineError::NotAValidator)?;
-    let genesis = settings::genesis(setup);
-    let anchor = genesis.digest();
-    let stores = storage::open(context, &scheme, setup.limits, &genesis).await?;
-    let links = network::open(context, setup);
-    let oracle = &links.oracle;
-
-    let (exchange, exchange_mailbox) =
-        buffered::Engine::new(context.child("exchange"), settings::exchange(setup, oracle));
-    let backfill = backfill::init(context.child("backfill"), settings::backfill(setup, oracle), links.block_requests);
-    let (archive, archive_mailbox, _) = Actor::init(
-        context.child("archive"),
-        stores.certificates,
-        stores.blocks,
-        settings::archive(setup, &scheme, genesis, &stores.pages),
-    )
-    .await;
-
-    let timing = if phase == Phase::Unlock { Timing::unlock() } else { setup.config.timing };
-    let progress = Arc::new(Progress::new(chain.applied_height()));
-    let orderer = Orderer {
-        chain: Arc::clone(chain),
-        archive: archive_mailbox.clone(),
-        progress: Arc::clone(&progress),
-        limits: setup.limits,
-        patience: (phase != Phase::Unlock).then_some(timing.patience),
-    };
-    let automaton = Deferred::new(context.child("automaton"), orderer, archive_mailbox.clone(), settings::epoch(setup));
-    let consensus = Engine::new(
-        context.child("consensus"),
-        settings::consensus(setup, timing, scheme, anchor, stores.pages, oracle, automaton),
-    );
-
-    let (deliver, deliveries) = mpsc::unbounded_channel();
-    let blocks = exchange.start(links.blocks);
-    let deliverer = Deliverer { progress: Arc::clone(&progress), deliveries: deliver };
-    let archive = archive.start(deliverer, exchange_mailbox, backfill);
-    let applier = Applier {
-        chain: Arc::clone(chain),
-        archive: archive_mailbox,
-        progress: Arc::clone(&progress),
-        deliveries,
-        stop: applier_stop,
-        batch: Vec::new(),
-    };
-    let applier = context.child("applier").spawn(|_| applier.run());
-    let consensus = consensus.start(links.votes, links.certificates, links.certificate_requests);
-
-    let (transactions_out, transactions_in) = links.transactions;
-    let (cosignatures_out, cosignatures_in) = links.cosignatures;
-    let bound = network::gossip_bound(setup);
-    for (incoming, topic) in [(transactions_in, Topic::Transactions), (cosignatures_in, Topic::Cosignatures)] {
-        let chain = Arc::clone(chain);
-        context.child("hear").spawn(move |_| network::receive_gossip(incoming, topic, bound, chain));
-    }
-    if let Some(gossip) = gossip {
-        context.child("tell").spawn(move |_| network::send_gossip(gossip, transactions_out, cosignatures_out));
-    }
-    Ok(Parts { progress, applier, network: links.task, blocks, archive, consensus })
 }
 
 /// For file operations; the library's default of 512 would cost memory under load.

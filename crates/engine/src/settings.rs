@@ -13,23 +13,23 @@ use commonware_consensus::{
 use commonware_cryptography::{
     Digested, Digestible as _, Sha256, certificate::ConstantProvider, ed25519::PublicKey, sha256::Digest,
 };
-use commonware_p2p::authenticated::lookup::Oracle;
+use commonware_p2p::{Blocker, Provider};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_utils::{NZU64, NZUsize, NonZeroDuration, union};
 
 use crate::{
-    application::{Orderer, Runtime},
+    application::Orderer,
     block::{Block, BlockLimits},
     config::{Setup, Timing},
     epoch::SingleEpoch,
+    parts::Platform,
     storage,
 };
 
-type Peers = Oracle<PublicKey>;
-type Automaton = Deferred<Runtime, Scheme, Orderer, Block, SingleEpoch>;
-type ConsensusConfig =
-    simplex::Config<Scheme, RoundRobin<Sha256>, Peers, Digest, Automaton, Automaton, Automaton, Sequential>;
+type Automaton<E> = Deferred<E, Scheme, Orderer, Block, SingleEpoch>;
+type ConsensusConfig<E, B> =
+    simplex::Config<Scheme, RoundRobin<Sha256>, B, Digest, Automaton<E>, Automaton<E>, Automaton<E>, Sequential>;
 type ArchiveConfig = marshal::Config<ConstantProvider<Scheme, Epoch>, SingleEpoch, Sequential, Block, Digested<Block>>;
 
 /// The one epoch.
@@ -48,7 +48,10 @@ pub(crate) fn genesis(setup: &Setup) -> Block {
 }
 
 /// Exchange of new blocks.
-pub(crate) fn exchange(setup: &Setup, peers: &Peers) -> buffered::Config<PublicKey, BlockLimits, Peers, Sequential> {
+pub(crate) fn exchange<P: Provider<PublicKey = PublicKey>>(
+    setup: &Setup,
+    peers: &P,
+) -> buffered::Config<PublicKey, BlockLimits, P, Sequential> {
     buffered::Config {
         public_key: setup.public_key.clone(),
         mailbox_size: MAILBOX,
@@ -61,11 +64,15 @@ pub(crate) fn exchange(setup: &Setup, peers: &Peers) -> buffered::Config<PublicK
 }
 
 /// Fetching of blocks that were missed.
-pub(crate) fn backfill(setup: &Setup, peers: &Peers) -> backfill::Config<PublicKey, Peers, Peers> {
+pub(crate) fn backfill<P: Provider<PublicKey = PublicKey>, B: Blocker<PublicKey = PublicKey>>(
+    setup: &Setup,
+    peers: &P,
+    blocker: &B,
+) -> backfill::Config<PublicKey, P, B> {
     backfill::Config {
         public_key: setup.public_key.clone(),
         peer_provider: peers.clone(),
-        blocker: peers.clone(),
+        blocker: blocker.clone(),
         mailbox_size: MAILBOX,
         fetch_timeout: fetch_timeout(setup),
         fetch_retry_delay: RETRY_DELAY,
@@ -97,20 +104,20 @@ pub(crate) fn archive(setup: &Setup, scheme: &Scheme, genesis: Block, pages: &Ca
 }
 
 /// Voting.
-pub(crate) fn consensus(
+pub(crate) fn consensus<E: Platform, B: Blocker<PublicKey = PublicKey>>(
     setup: &Setup,
     timing: Timing,
     scheme: Scheme,
     anchor: Digest,
     pages: CacheRef,
-    peers: &Peers,
-    automaton: Automaton,
-) -> ConsensusConfig {
+    blocker: &B,
+    automaton: Automaton<E>,
+) -> ConsensusConfig<E, B> {
     let epoch = epoch(setup).0;
     simplex::Config {
         scheme,
         elector: RoundRobin::default(),
-        blocker: peers.clone(),
+        blocker: blocker.clone(),
         automaton: automaton.clone(),
         relay: automaton.clone(),
         reporter: automaton,

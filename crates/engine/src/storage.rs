@@ -11,52 +11,52 @@ use std::{
 use commonware_codec::CodecShared;
 use commonware_consensus::simplex::{scheme::ed25519::Scheme, types::Finalization};
 use commonware_cryptography::{Digestible as _, certificate::Verifier as _, sha256::Digest};
-use commonware_runtime::{Supervisor as _, buffer::paged::CacheRef};
+use commonware_runtime::buffer::paged::CacheRef;
 use commonware_storage::archive::{Archive as _, Identifier, immutable};
 use commonware_utils::{NZU16, NZU64, NZUsize};
 
 use crate::{
-    application::Runtime,
     block::{Block, BlockLimits},
     error::EngineError,
+    parts::Platform,
 };
 
 /// Certificates by height.
-pub(crate) type Certificates = immutable::Archive<Runtime, Digest, Finalization<Scheme, Digest>>;
+pub(crate) type Certificates<E> = immutable::Archive<E, Digest, Finalization<Scheme, Digest>>;
 
 /// Finalized blocks by height and digest.
-pub(crate) type Blocks = immutable::Archive<Runtime, Digest, Arc<Block>>;
+pub(crate) type Blocks<E> = immutable::Archive<E, Digest, Arc<Block>>;
 
 /// The opened archives.
-pub(crate) struct Stores {
-    pub(crate) certificates: Certificates,
-    pub(crate) blocks: Blocks,
+pub(crate) struct Stores<E: Platform> {
+    pub(crate) certificates: Certificates<E>,
+    pub(crate) blocks: Blocks<E>,
     pub(crate) pages: CacheRef,
 }
 
 /// Opens or creates the archives; refuses those of a chain with another genesis.
-pub(crate) async fn open(
-    runtime: &Runtime,
+pub(crate) async fn open<E: Platform>(
+    runtime: &E,
     scheme: &Scheme,
     limits: BlockLimits,
     genesis: &Block,
-) -> Result<Stores, EngineError> {
+) -> Result<Stores<E>, EngineError> {
     let pages = CacheRef::new(PAGE_BYTES, PAGES);
     let certificates =
         open_archive(runtime.child("certificates"), "certificates", &pages, scheme.certificate_codec_config()).await?;
-    let blocks: Blocks = open_archive(runtime.child("blocks"), "blocks", &pages, limits).await?;
+    let blocks: Blocks<E> = open_archive(runtime.child("blocks"), "blocks", &pages, limits).await?;
     match blocks.get(Identifier::Index(0)).await? {
         Some(stored) if stored.digest() != genesis.digest() => Err(EngineError::Genesis),
         _ => Ok(Stores { certificates, blocks, pages }),
     }
 }
 
-async fn open_archive<V: CodecShared>(
-    runtime: Runtime,
+async fn open_archive<E: Platform, V: CodecShared>(
+    runtime: E,
     name: &str,
     pages: &CacheRef,
     codec_config: V::Cfg,
-) -> Result<immutable::Archive<Runtime, Digest, V>, EngineError> {
+) -> Result<immutable::Archive<E, Digest, V>, EngineError> {
     let config = immutable::Config {
         metadata_partition: format!("{name}-metadata"),
         freezer_table_partition: format!("{name}-table"),

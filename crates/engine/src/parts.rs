@@ -1,0 +1,165 @@
+//! The engine's parts, put together in the order in which they must start.
+//!
+//! For: [`assemble`], the one wiring of voting, archive, block exchange, applying and gossip. It is generic over the
+//! runtime and the connections, so that the simulated runs of the tests drive exactly what runs in earnest.
+//! Not for: the real runtime and its end (`run.rs`), or the real connections (`network.rs`).
+
+use std::sync::Arc;
+
+use commonware_broadcast::buffered;
+use commonware_consensus::{
+    marshal::{core::Actor, resolver::p2p as backfill, standard::Deferred},
+    simplex::{Engine, scheme::ed25519::Scheme},
+};
+use commonware_cryptography::{Digestible as _, ed25519::PublicKey};
+use commonware_p2p::{Blocker, Provider, Receiver, Sender};
+use commonware_runtime::{Clock, Handle, Metrics, Spawner, Storage};
+use rand_core::CryptoRng;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    application::{Deliverer, Orderer},
+    applier::Applier,
+    chain::{Chain, Topic},
+    config::{Setup, Timing},
+    error::EngineError,
+    gossip::{self, Outboxes},
+    progress::Progress,
+    settings, storage,
+};
+
+/// What the engine needs of a runtime: the real one, or the simulated one of the tests.
+pub(crate) trait Platform: Clock + CryptoRng + Metrics + Spawner + Storage {}
+
+impl<E: Clock + CryptoRng + Metrics + Spawner + Storage> Platform for E {}
+
+/// Connections to the other validators.
+pub(crate) trait Fabric {
+    /// Sends on one channel.
+    type Sender: Sender<PublicKey = PublicKey>;
+    /// Receives on one channel.
+    type Receiver: Receiver<PublicKey = PublicKey>;
+    /// Knows who the peers are.
+    type Peers: Provider<PublicKey = PublicKey>;
+    /// Cuts off a peer that was proven to misbehave.
+    type Blocker: Blocker<PublicKey = PublicKey>;
+}
+
+/// Both ends of a channel.
+pub(crate) type Channel<F> = (<F as Fabric>::Sender, <F as Fabric>::Receiver);
+
+/// The channels, and who is on them.
+pub(crate) struct Links<F: Fabric> {
+    pub(crate) peers: F::Peers,
+    pub(crate) blocker: F::Blocker,
+    pub(crate) votes: Channel<F>,
+    pub(crate) certificates: Channel<F>,
+    pub(crate) certificate_requests: Channel<F>,
+    pub(crate) blocks: Channel<F>,
+    pub(crate) block_requests: Channel<F>,
+    pub(crate) transactions: Channel<F>,
+    pub(crate) cosignatures: Channel<F>,
+}
+
+/// How this run differs from others of the same validator.
+pub(crate) struct Mode {
+    pub(crate) timing: Timing,
+    /// Whether to propose at all.
+    pub(crate) proposes: bool,
+    /// What the node says to others; none if there are no others.
+    pub(crate) outboxes: Option<Outboxes>,
+    /// Tells the applier to stop after its batch.
+    pub(crate) stop_applier: watch::Receiver<bool>,
+}
+
+/// Tasks whose end is the engine's end.
+pub(crate) struct Parts {
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) applier: Handle<(Applier, Result<(), EngineError>)>,
+    pub(crate) blocks: Handle<()>,
+    pub(crate) archive: Handle<()>,
+    pub(crate) consensus: Handle<()>,
+}
+
+/// Opens the storage and starts everything. Storage comes first: it may refuse, and then nothing has been sent.
+pub(crate) async fn assemble<E: Platform, F: Fabric>(
+    context: &E,
+    setup: &Setup,
+    chain: &Arc<dyn Chain>,
+    connect: impl FnOnce() -> Links<F>,
+    mode: Mode,
+) -> Result<Parts, EngineError> {
+    let scheme = Scheme::signer(&settings::votes_namespace(setup), setup.validators.clone(), setup.signer.clone())
+        .ok_or(EngineError::NotAValidator)?;
+    let genesis = settings::genesis(setup);
+    let anchor = genesis.digest();
+    let stores = storage::open(context, &scheme, setup.limits, &genesis).await?;
+    let links = connect();
+
+    let (exchange, exchange_mailbox) =
+        buffered::Engine::new(context.child("exchange"), settings::exchange(setup, &links.peers));
+    let backfill = backfill::init(
+        context.child("backfill"),
+        settings::backfill(setup, &links.peers, &links.blocker),
+        links.block_requests,
+    );
+    let (archive, archive_mailbox, _) = Actor::init(
+        context.child("archive"),
+        stores.certificates,
+        stores.blocks,
+        settings::archive(setup, &scheme, genesis, &stores.pages),
+    )
+    .await;
+
+    let progress = Arc::new(Progress::new(chain.applied_height()));
+    let orderer = Orderer {
+        chain: Arc::clone(chain),
+        archive: archive_mailbox.clone(),
+        progress: Arc::clone(&progress),
+        limits: setup.limits,
+        patience: mode.proposes.then_some(mode.timing.patience),
+    };
+    let automaton = Deferred::new(context.child("automaton"), orderer, archive_mailbox.clone(), settings::epoch(setup));
+    let consensus = Engine::new(
+        context.child("consensus"),
+        settings::consensus(setup, mode.timing, scheme, anchor, stores.pages, &links.blocker, automaton),
+    );
+
+    let (deliver, deliveries) = mpsc::unbounded_channel();
+    let blocks = exchange.start(links.blocks);
+    let deliverer = Deliverer { progress: Arc::clone(&progress), deliveries: deliver };
+    let archive = archive.start(deliverer, exchange_mailbox, backfill);
+    let applier = Applier {
+        chain: Arc::clone(chain),
+        archive: archive_mailbox,
+        progress: Arc::clone(&progress),
+        deliveries,
+        stop: mode.stop_applier,
+        batch: Vec::new(),
+    };
+    let applier = context.child("applier").spawn(|_| applier.run());
+    let consensus = consensus.start(links.votes, links.certificates, links.certificate_requests);
+    start_gossip::<E, F>(context, setup, chain, links.transactions, links.cosignatures, mode.outboxes);
+    Ok(Parts { progress, applier, blocks, archive, consensus })
+}
+
+fn start_gossip<E: Platform, F: Fabric>(
+    context: &E,
+    setup: &Setup,
+    chain: &Arc<dyn Chain>,
+    (transactions_out, transactions_in): Channel<F>,
+    (cosignatures_out, cosignatures_in): Channel<F>,
+    outboxes: Option<Outboxes>,
+) {
+    let Some(outboxes) = outboxes else { return };
+    let bound = setup.gossip_bound();
+    let topics = [
+        (Topic::Transactions, transactions_in, transactions_out, outboxes.transactions),
+        (Topic::Cosignatures, cosignatures_in, cosignatures_out, outboxes.cosignatures),
+    ];
+    for (topic, incoming, sender, outbox) in topics {
+        let chain = Arc::clone(chain);
+        context.child("hear").spawn(move |_| gossip::receive(incoming, topic, bound, chain));
+        context.child("tell").spawn(move |runtime| gossip::send(runtime, topic, bound, outbox, sender));
+    }
+}
