@@ -169,6 +169,8 @@ pub(crate) struct Setup {
     pub(crate) validators: Set<PublicKey>,
     pub(crate) peers: Vec<(PublicKey, SocketAddr)>,
     pub(crate) limits: BlockLimits,
+    /// In front of every name in storage. Empty, but for validators that share a simulated disk.
+    pub(crate) prefix: &'static str,
 }
 
 impl Setup {
@@ -198,7 +200,12 @@ impl Setup {
         if validators.position(&public_key).is_none() {
             return Err(EngineError::NotAValidator);
         }
-        Ok(Self { config, signer, public_key, validators, peers, limits })
+        Ok(Self { config, signer, public_key, validators, peers, limits, prefix: "" })
+    }
+
+    /// A name in storage.
+    pub(crate) fn partition(&self, name: &str) -> String {
+        [self.prefix, name].concat()
     }
 
     /// The largest gossip message.

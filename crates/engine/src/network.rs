@@ -1,12 +1,9 @@
 //! Connections to the other validators: addresses, limits, channels.
 //!
 //! For: one authenticated and encrypted connection to each validator, and rate-limited channels on it.
-//! Not for: what travels on the channels (the engine's parts, `gossip.rs`).
-//!
-//! Channels: 0 votes, 1 certificates, 2 requests for certificates, 3 blocks, 4 requests for blocks, 5 transactions,
-//! 6 cosignatures.
+//! Not for: which channels there are (`parts.rs`) and what travels on them.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use commonware_consensus::{
     marshal::{self, standard::Standard},
@@ -31,7 +28,7 @@ use crate::{
     block::Block,
     config::{Network, Setup},
     gossip,
-    parts::{Fabric, Links},
+    parts::{CHANNELS, Fabric, Links},
 };
 
 type Handshake = Cups<Sake<PrivateKey>, ChaCha20Poly1305>;
@@ -51,19 +48,13 @@ pub(crate) fn open(runtime: &Context, setup: &Setup) -> (Links<Authenticated>, H
     let (mut network, mut oracle) = lookup::Network::new(runtime.child("network"), settings(setup));
     let peers = setup.peers.iter().map(|(key, address)| (key.clone(), Address::from(*address)));
     oracle.track(0, Map::from_iter_dedup(peers));
-    let mut channel = |number, rate| network.register(number, Quota::per_second(rate));
-    let links = Links {
-        votes: channel(0, MESSAGE_RATE),
-        certificates: channel(1, MESSAGE_RATE),
-        certificate_requests: channel(2, MESSAGE_RATE),
-        blocks: channel(3, BLOCK_RATE),
-        block_requests: channel(4, BLOCK_RATE),
-        transactions: channel(5, TRANSACTION_RATE),
-        cosignatures: channel(6, COSIGNATURE_RATE),
-        blocker: oracle.clone(),
-        peers: oracle,
-    };
-    (links, network.start())
+    let mut number = 0;
+    let channels = CHANNELS.map(|rate| {
+        let channel = network.register(number, rate);
+        number += 1;
+        channel
+    });
+    (Links::new(oracle.clone(), oracle, channels), network.start())
 }
 
 /// The largest message that any part sends; a larger one would bring the engine down.
@@ -109,12 +100,3 @@ fn settings(setup: &Setup) -> lookup::Config<Handshake> {
     settings.tracked_peer_sets = NZUsize!(1);
     settings
 }
-
-/// Votes and certificates: a few per view and validator.
-const MESSAGE_RATE: NonZeroU32 = NZU32!(1_024);
-/// Blocks and requests for them: more would only fill memory, a message may be as large as a block.
-const BLOCK_RATE: NonZeroU32 = NZU32!(128);
-/// Packets of transactions: enough for a packet each 10 ms, and each may be as large as the largest batch.
-const TRANSACTION_RATE: NonZeroU32 = NZU32!(100);
-/// Packets of cosignatures.
-const COSIGNATURE_RATE: NonZeroU32 = NZU32!(100);

@@ -13,7 +13,8 @@ use commonware_consensus::{
 };
 use commonware_cryptography::{Digestible as _, ed25519::PublicKey};
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
-use commonware_runtime::{Clock, Handle, Metrics, Spawner, Storage};
+use commonware_runtime::{Clock, Handle, Metrics, Quota, Spawner, Storage};
+use commonware_utils::NZU32;
 use rand_core::CryptoRng;
 use tokio::sync::{mpsc, watch};
 
@@ -61,6 +62,24 @@ pub(crate) struct Links<F: Fabric> {
     pub(crate) cosignatures: Channel<F>,
 }
 
+impl<F: Fabric> Links<F> {
+    /// `channels` in the order of [`CHANNELS`].
+    pub(crate) fn new(peers: F::Peers, blocker: F::Blocker, channels: [Channel<F>; CHANNELS.len()]) -> Self {
+        let [votes, certificates, certificate_requests, blocks, block_requests, transactions, cosignatures] = channels;
+        Self {
+            peers,
+            blocker,
+            votes,
+            certificates,
+            certificate_requests,
+            blocks,
+            block_requests,
+            transactions,
+            cosignatures,
+        }
+    }
+}
+
 /// How this run differs from others of the same validator.
 pub(crate) struct Mode {
     pub(crate) timing: Timing,
@@ -93,7 +112,7 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
         .ok_or(EngineError::NotAValidator)?;
     let genesis = settings::genesis(setup);
     let anchor = genesis.digest();
-    let stores = storage::open(context, &scheme, setup.limits, &genesis).await?;
+    let stores = storage::open(context, setup, &scheme, &genesis).await?;
     let links = connect();
 
     let (exchange, exchange_mailbox) =
@@ -163,3 +182,19 @@ fn start_gossip<E: Platform, F: Fabric>(
         context.child("tell").spawn(move |runtime| gossip::send(runtime, topic, bound, outbox, sender));
     }
 }
+
+/// How many messages a second each channel carries to and from each peer, and at once; a channel's number is its place.
+/// More than these would only fill memory: a peer's messages wait in a queue of this length.
+pub(crate) const CHANNELS: [Quota; 7] = [
+    // Votes, certificates and requests for certificates: a few per view and validator.
+    Quota::per_second(NZU32!(1_024)),
+    Quota::per_second(NZU32!(1_024)),
+    Quota::per_second(NZU32!(1_024)),
+    // Blocks and requests for them; each may be as large as a block.
+    Quota::per_second(NZU32!(128)),
+    Quota::per_second(NZU32!(128)),
+    // Packets of transactions: one in 10 ms, each as large as the largest batch.
+    Quota::per_second(NZU32!(100)),
+    // Packets of cosignatures.
+    Quota::per_second(NZU32!(100)),
+];

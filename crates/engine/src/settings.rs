@@ -88,7 +88,7 @@ pub(crate) fn archive(setup: &Setup, scheme: &Scheme, genesis: Block, pages: &Ca
         provider: ConstantProvider::new(scheme.clone()),
         epocher: epoch(setup),
         start: marshal::Start::Genesis(Digested::precomputed(genesis, digest)),
-        partition_prefix: "marshal".into(),
+        partition_prefix: setup.partition("marshal"),
         mailbox_size: MAILBOX,
         view_retention: ViewDelta::new(VIEWS_KEPT),
         prunable_items_per_section: NZU64!(VIEWS_KEPT),
@@ -124,7 +124,7 @@ pub(crate) fn consensus<E: Platform, B: Blocker<PublicKey = PublicKey>>(
         track_historical_votes: false,
         strategy: Sequential,
         // A journal belongs to one epoch.
-        partition: format!("votes-{epoch}"),
+        partition: setup.partition(&format!("votes-{epoch}")),
         mailbox_size: MAILBOX,
         epoch,
         floor: Floor::Genesis(anchor),

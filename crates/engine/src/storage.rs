@@ -15,11 +15,7 @@ use commonware_runtime::buffer::paged::CacheRef;
 use commonware_storage::archive::{Archive as _, Identifier, immutable};
 use commonware_utils::{NZU16, NZU64, NZUsize};
 
-use crate::{
-    block::{Block, BlockLimits},
-    error::EngineError,
-    parts::Platform,
-};
+use crate::{block::Block, config::Setup, error::EngineError, parts::Platform};
 
 /// Certificates by height.
 pub(crate) type Certificates<E> = immutable::Archive<E, Digest, Finalization<Scheme, Digest>>;
@@ -37,14 +33,20 @@ pub(crate) struct Stores<E: Platform> {
 /// Opens or creates the archives; refuses those of a chain with another genesis.
 pub(crate) async fn open<E: Platform>(
     runtime: &E,
+    setup: &Setup,
     scheme: &Scheme,
-    limits: BlockLimits,
     genesis: &Block,
 ) -> Result<Stores<E>, EngineError> {
     let pages = CacheRef::new(PAGE_BYTES, PAGES);
-    let certificates =
-        open_archive(runtime.child("certificates"), "certificates", &pages, scheme.certificate_codec_config()).await?;
-    let blocks: Blocks<E> = open_archive(runtime.child("blocks"), "blocks", &pages, limits).await?;
+    let certificates = open_archive(
+        runtime.child("certificates"),
+        &setup.partition("certificates"),
+        &pages,
+        scheme.certificate_codec_config(),
+    )
+    .await?;
+    let blocks: Blocks<E> =
+        open_archive(runtime.child("blocks"), &setup.partition("blocks"), &pages, setup.limits).await?;
     match blocks.get(Identifier::Index(0)).await? {
         Some(stored) if stored.digest() != genesis.digest() => Err(EngineError::Genesis),
         _ => Ok(Stores { certificates, blocks, pages }),

@@ -1,6 +1,7 @@
 //! The whole engine on real files and sockets.
 
 mod ledger;
+mod sim;
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
