@@ -3,7 +3,7 @@
 //! For: keys, peers, limits and time-outs, and the checks that give a clear error before anything starts.
 //! Not for: reading files or flags (the node).
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use commonware_codec::{Copying, DecodeExt as _};
@@ -16,7 +16,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     block::{Block, BlockLimits},
+    connections::Network,
     error::EngineError,
+    network::Addresses,
 };
 
 /// More validators than this do not fit into a checkpoint that other tools accept (`docs/PROTOCOL.md` section 8).
@@ -58,7 +60,8 @@ pub struct EngineConfig {
 pub struct Validator {
     /// Ed25519 consensus key.
     pub key: [u8; 32],
-    /// Where it listens and from which address it connects.
+    /// Where it listens and from which address it connects. Unspecified (`0.0.0.0:0`) while it is not known:
+    /// [`Engine::set_addresses`](crate::Engine::set_addresses) tells it later.
     pub address: SocketAddr,
 }
 
@@ -78,15 +81,6 @@ pub struct Timing {
     pub skip: Option<Duration>,
     /// How long a peer may take to answer a request for a block or certificate.
     pub fetch: Duration,
-}
-
-/// What connections between validators are like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// All on one machine: quick redials, many handshakes from one address.
-    Local,
-    /// Own machines on private or public addresses.
-    Lan,
 }
 
 impl Timing {
@@ -167,7 +161,7 @@ pub(crate) struct Setup {
     pub(crate) signer: PrivateKey,
     pub(crate) public_key: PublicKey,
     pub(crate) validators: Set<PublicKey>,
-    pub(crate) peers: Vec<(PublicKey, SocketAddr)>,
+    pub(crate) peers: Addresses,
     pub(crate) limits: BlockLimits,
     /// In front of every name in storage. Empty, but for validators that share a simulated disk.
     pub(crate) prefix: &'static str,
@@ -195,6 +189,12 @@ impl Setup {
         if validators.len() != count {
             return Err(EngineError::DuplicateValidator);
         }
+        let mut addresses = HashSet::new();
+        let known = config.validators.iter().map(|validator| validator.address).filter(|a| !a.ip().is_unspecified());
+        if let Some(address) = known.into_iter().find(|address| !addresses.insert(*address)) {
+            return Err(EngineError::DuplicateAddress(address));
+        }
+        config.network.connections().check().map_err(EngineError::Connections)?;
         let signer = signer_of(&config.validator_seed).ok_or(EngineError::NotAValidator)?;
         let public_key = signer.public_key();
         if validators.position(&public_key).is_none() {

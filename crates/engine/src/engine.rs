@@ -16,9 +16,10 @@ use tracing::error;
 
 use crate::{
     chain::{Chain, Topic},
-    config::{EngineConfig, Setup, raw},
+    config::{EngineConfig, Setup, Validator, key_from, raw},
     error::EngineError,
     gossip::{BroadcastError, Gossip},
+    network::Addresses,
     run::{self, Controls},
 };
 
@@ -28,6 +29,7 @@ pub struct Engine {
     stop: watch::Sender<bool>,
     state: watch::Receiver<State>,
     gossip: Gossip,
+    addresses: watch::Sender<Addresses>,
     public_key: [u8; 32],
 }
 
@@ -60,17 +62,18 @@ impl Engine {
             (gossip, Some(outboxes))
         };
         chain.connect(gossip.clone());
-        let engine = Self { stop, state, gossip, public_key: raw(&setup.public_key) };
+        let (addresses, changed_addresses) = watch::channel(Addresses::new());
+        let engine = Self { stop, state, gossip, addresses, public_key: raw(&setup.public_key) };
         let thread = move || {
             let running = report.clone();
             let controls = Controls {
                 stop: stopped,
-                outboxes,
+                addresses: changed_addresses,
                 running: Box::new(move || {
                     running.send_replace(State::Running);
                 }),
             };
-            let result = catch_unwind(AssertUnwindSafe(|| run::run(&setup, &chain, controls)))
+            let result = catch_unwind(AssertUnwindSafe(|| run::run(&setup, &chain, &controls, outboxes)))
                 .unwrap_or_else(|panic| Err(EngineError::Panicked(panic_text(panic.as_ref()))));
             if let Err(error) = &result {
                 error!(%error, "consensus ended");
@@ -116,6 +119,13 @@ impl Engine {
     /// The sending end of gossip.
     pub const fn gossip(&self) -> &Gossip {
         &self.gossip
+    }
+
+    /// Tells where validators are now. Those that are not in the set, and addresses that have not changed, are ignored;
+    /// a connection to an old address is closed.
+    pub fn set_addresses(&self, validators: &[Validator]) {
+        let known = validators.iter().filter_map(|v| key_from(&v.key).map(|key| (key, v.address)));
+        self.addresses.send_replace(known.collect());
     }
 
     /// [`Gossip::broadcast`].

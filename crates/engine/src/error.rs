@@ -16,6 +16,12 @@ pub enum EngineError {
     /// A key is configured twice.
     #[error("two validators have the same key")]
     DuplicateValidator,
+    /// An address is configured twice, so that dialling one validator would reach the other.
+    #[error("two validators have the address {0}")]
+    DuplicateAddress(SocketAddr),
+    /// Settings of connections are unusable.
+    #[error("settings of connections are unusable: {0}")]
+    Connections(&'static str),
     /// The own key is not in the set.
     #[error("the own consensus key is not one of the configured validators")]
     NotAValidator,

@@ -22,6 +22,7 @@ mod applier;
 mod block;
 mod chain;
 mod config;
+mod connections;
 mod engine;
 mod epoch;
 mod error;
@@ -36,7 +37,8 @@ mod storage;
 mod tests;
 
 pub use chain::{Chain, ChainError, Judgement, OrderedBlock, Proposal, Topic};
-pub use config::{EngineConfig, MAX_VALIDATORS, Network, Timing, Validator, public_key_of};
+pub use config::{EngineConfig, MAX_VALIDATORS, Timing, Validator, public_key_of};
+pub use connections::{Connections, Network, Sources};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use gossip::{BroadcastError, Gossip};

@@ -3,7 +3,7 @@
 //! For: one authenticated and encrypted connection to each validator, and rate-limited channels on it.
 //! Not for: which channels there are (`parts.rs`) and what travels on them.
 
-use std::time::Duration;
+use std::{net::SocketAddr, num::NonZeroUsize};
 
 use commonware_consensus::{
     marshal::{self, standard::Standard},
@@ -22,11 +22,13 @@ use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
 };
-use commonware_utils::{NZU32, NZUsize, ordered::Map, union};
+use commonware_utils::{NZUsize, ordered::Map, union};
+use tokio::sync::watch;
 
 use crate::{
     block::Block,
-    config::{Network, Setup},
+    config::Setup,
+    connections::Sources,
     gossip,
     parts::{CHANNELS, Fabric, Links},
 };
@@ -46,8 +48,7 @@ impl Fabric for Authenticated {
 /// Listens, dials all validators, and opens the channels. The task ends if the network fails.
 pub(crate) fn open(runtime: &Context, setup: &Setup) -> (Links<Authenticated>, Handle<()>) {
     let (mut network, mut oracle) = lookup::Network::new(runtime.child("network"), settings(setup));
-    let peers = setup.peers.iter().map(|(key, address)| (key.clone(), Address::from(*address)));
-    oracle.track(0, Map::from_iter_dedup(peers));
+    oracle.track(0, addressed(&setup.peers));
     let mut number = 0;
     let channels = CHANNELS.map(|rate| {
         let channel = network.register(number, rate);
@@ -55,6 +56,23 @@ pub(crate) fn open(runtime: &Context, setup: &Setup) -> (Links<Authenticated>, H
         channel
     });
     (Links::new(oracle.clone(), oracle, channels), network.start())
+}
+
+/// Where validators are.
+pub(crate) type Addresses = Vec<(PublicKey, SocketAddr)>;
+
+/// Tells the network of changed addresses, as long as there can be any.
+pub(crate) async fn follow(mut addresses: watch::Receiver<Addresses>, mut peers: Oracle<PublicKey>) {
+    while addresses.changed().await.is_ok() {
+        let changed = addressed(&addresses.borrow_and_update());
+        if !peers.overwrite(changed).accepted() {
+            return;
+        }
+    }
+}
+
+fn addressed(addresses: &Addresses) -> Map<PublicKey, Address> {
+    Map::from_iter_dedup(addresses.iter().map(|(key, address)| (key.clone(), Address::from(*address))))
 }
 
 /// The largest message that any part sends; a larger one would bring the engine down.
@@ -69,34 +87,43 @@ pub(crate) fn largest_message(setup: &Setup) -> u32 {
 }
 
 fn settings(setup: &Setup) -> lookup::Config<Handshake> {
+    let connections = setup.config.network.connections();
     let handshake = Cups::new(
         Sake {
             signer: setup.signer.clone(),
-            synchrony_bound: Duration::from_secs(5),
-            max_handshake_age: Duration::from_secs(10),
+            synchrony_bound: connections.clock_skew,
+            max_handshake_age: connections.clock_skew.saturating_add(connections.handshake),
             version: sake::Version::V1,
         },
         cups::Version::V1,
     );
-    let namespace = union(&setup.config.namespace, b"_P2P");
-    let peers = authenticated::peer_set_limit(&setup.validators, &setup.public_key);
-    let listen = setup.config.listen;
-    let largest = largest_message(setup);
-    let mut settings = match setup.config.network {
-        Network::Local => lookup::Config::local(handshake, &namespace, listen, peers, largest, NZUsize!(256)),
-        Network::Lan => {
-            let mut lan = lookup::Config::recommended(handshake, &namespace, listen, peers, largest, NZUsize!(256));
-            // The library's defaults are for strangers on the internet: they refuse private addresses, redial a
-            // restarted validator after a minute and take one handshake per address in five seconds.
-            lan.allow_private_ips = true;
-            lan.peer_connection_cooldown = Duration::from_secs(2);
-            lan.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(8));
-            lan.ping_frequency = Duration::from_secs(10);
-            lan.block_duration = Duration::from_hours(1);
-            lan
-        }
-    };
-    settings.allow_dns = false;
-    settings.tracked_peer_sets = NZUsize!(1);
-    settings
+    // The library's own sets of values are for strangers on the internet and for its demonstrations. The first refuses
+    // private addresses, redials a restarted validator after a minute and takes one handshake per address in five
+    // seconds.
+    lookup::Config {
+        handshake,
+        namespace: union(&setup.config.namespace, b"_P2P"),
+        listen: setup.config.listen,
+        allow_private_ips: true,
+        allow_dns: false,
+        bypass_ip_check: connections.sources == Sources::Any,
+        max_message_size: largest_message(setup),
+        max_peers_per_set: authenticated::peer_set_limit(&setup.validators, &setup.public_key),
+        mailbox_size: OUTGOING,
+        send_batch_size: NZUsize!(8),
+        handshake_timeout: connections.handshake,
+        dial_timeout: connections.handshake,
+        peer_connection_cooldown: connections.reconnect,
+        max_concurrent_handshakes: connections.handshakes,
+        allowed_handshake_rate_per_ip: Quota::per_second(connections.handshakes_per_address),
+        allowed_handshake_rate_per_subnet: Quota::per_second(connections.handshakes),
+        ping_frequency: connections.ping,
+        dial_frequency: connections.dial,
+        tracked_peer_sets: NZUsize!(1),
+        block_duration: connections.cut_off,
+    }
 }
+
+/// Messages that wait for one slow connection. More would only fill memory: behind them what is new is dropped, and
+/// every part copes with loss.
+const OUTGOING: NonZeroUsize = NZUsize!(128);

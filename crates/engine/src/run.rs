@@ -14,7 +14,7 @@ use crate::{
     config::{Setup, Timing},
     error::EngineError,
     gossip::Outboxes,
-    network,
+    network::{self, Addresses},
     parts::{Mode, assemble},
     progress::Progress,
 };
@@ -22,28 +22,30 @@ use crate::{
 /// What the handle and the engine's thread share.
 pub(crate) struct Controls {
     pub(crate) stop: watch::Receiver<bool>,
-    // None for a validator that is alone.
-    pub(crate) outboxes: Option<Outboxes>,
+    pub(crate) addresses: watch::Receiver<Addresses>,
     pub(crate) running: Box<dyn Fn() + Send>,
 }
 
-/// Runs until told to stop or until a part fails. Blocks the calling thread.
+/// Runs until told to stop or until a part fails. Blocks the calling thread. `outboxes` is none for a validator that is
+/// alone.
 ///
 /// A validator that was killed between casting a vote and collecting it waits out that turn after the restart. Others
 /// help it on; alone it would wait for `certification_timeout`, which is long there. So a lone validator that gets no
 /// turn soon is started once with short time-outs, until its turn comes, and then again with its own. Time-outs are
 /// each validator's own affair, and its votes are on disk.
-pub(crate) fn run(setup: &Setup, chain: &Arc<dyn Chain>, controls: Controls) -> Result<(), EngineError> {
-    let Controls { stop, outboxes, running } = controls;
+pub(crate) fn run(
+    setup: &Setup,
+    chain: &Arc<dyn Chain>,
+    controls: &Controls,
+    outboxes: Option<Outboxes>,
+) -> Result<(), EngineError> {
     let phase = |phase, outboxes| {
         let config = runtime::Config::new()
             .with_worker_threads(setup.config.worker_threads)
             .with_max_blocking_threads(BLOCKING_THREADS)
             .with_tcp_nodelay(Some(true))
             .with_storage_directory(&setup.config.storage_dir);
-        let (stop, running) = (stop.clone(), &running);
-        runtime::Runner::new(config)
-            .start(|context| async move { orchestrate(context, setup, chain, phase, stop, outboxes, running).await })
+        runtime::Runner::new(config).start(|context| orchestrate(context, setup, chain, phase, controls, outboxes))
     };
     if !setup.is_alone() {
         return phase(Phase::Normal, outboxes).map(|_| ());
@@ -97,23 +99,25 @@ async fn orchestrate(
     setup: &Setup,
     chain: &Arc<dyn Chain>,
     phase: Phase,
-    mut stop: watch::Receiver<bool>,
+    controls: &Controls,
     outboxes: Option<Outboxes>,
-    running: &(dyn Fn() + Send),
 ) -> Result<Outcome, EngineError> {
+    let mut stop = controls.stop.clone();
     let (stop_applier, applier_stop) = watch::channel(false);
     let timing = if phase == Phase::Unlock { Timing::unlock() } else { setup.config.timing };
     let mode = Mode { timing, proposes: phase != Phase::Unlock, outboxes, stop_applier: applier_stop };
     let mut network = None;
     let connect = || {
         let (links, task) = network::open(&context, setup);
+        let (addresses, peers) = (controls.addresses.clone(), links.peers.clone());
+        context.child("addresses").spawn(|_| network::follow(addresses, peers));
         network = Some(task);
         links
     };
     let mut parts = assemble(&context, setup, chain, connect, mode).await?;
     let mut network = network.ok_or(EngineError::Stopped("network"))?;
     info!(height = chain.applied_height(), validators = setup.peers.len(), "consensus runs");
-    running();
+    (controls.running)();
 
     let mut kept = None;
     let reason = tokio::select! {

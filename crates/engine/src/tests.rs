@@ -1,9 +1,19 @@
 //! The whole engine on real files and sockets.
 
+mod hostile;
 mod ledger;
 mod sim;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    iter,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -45,8 +55,16 @@ fn config(folder: &Path, own: u8, validators: Vec<Validator>, timing: Timing) ->
 }
 
 fn validators(numbers: impl IntoIterator<Item = u8>) -> Vec<Validator> {
-    // All ports are held until the last one is known, so that they differ.
-    let held: Vec<_> = numbers.into_iter().map(|n| (n, std::net::TcpListener::bind("127.0.0.1:0").unwrap())).collect();
+    // Below the ports that the system gives to outgoing connections, of which tests make many; and each process begins
+    // elsewhere. All are held until the last one is known, so that they differ.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(89);
+    let mut free = iter::repeat_with(|| {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 10_000 + u16::try_from(number % 20_000).unwrap()))
+    })
+    .flatten();
+    let held: Vec<_> = numbers.into_iter().map(|n| (n, free.next().unwrap())).collect();
     held.iter()
         .map(|(n, socket)| Validator { key: public_key_of(&seed(*n)), address: socket.local_addr().unwrap() })
         .collect()
@@ -322,7 +340,7 @@ async fn a_validator_that_was_away_catches_up() {
 async fn unusable_configurations_are_refused() {
     let folder = TempDir::new().unwrap();
     let (ledger, _) = Ledger::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let mut twice = validators([1, 2]);
@@ -338,6 +356,13 @@ async fn unusable_configurations_are_refused() {
     assert!(matches!(with(&|c| c.validators = validators(1..=23)), EngineError::ValidatorCount(23)));
     assert!(matches!(with(&|c| c.validators[0].key = NO_POINT), EngineError::ValidatorKey(0)));
     assert!(matches!(with(&|c| c.validators = twice.clone()), EngineError::DuplicateValidator));
+    let same = |c: &mut EngineConfig| {
+        c.validators = validators([1, 2]);
+        c.validators[1].address = c.validators[0].address;
+    };
+    assert!(matches!(with(&same), EngineError::DuplicateAddress(_)));
+    let never = Connections { reconnect: Duration::ZERO, ..Connections::lan() };
+    assert!(matches!(with(&|c| c.network = Network::Custom(never)), EngineError::Connections(_)));
     assert!(matches!(with(&|c| c.validator_seed = Zeroizing::new(seed(9))), EngineError::NotAValidator));
     assert!(matches!(with(&|c| c.timing.patience = c.timing.leader_timeout), EngineError::Timing(_)));
     assert!(matches!(with(&|c| c.timing.certification_timeout = c.timing.leader_timeout), EngineError::Timing(_)));

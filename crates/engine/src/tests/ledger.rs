@@ -203,4 +203,4 @@ impl Chain for Ledger {
     }
 }
 
-pub(super) const DEADLINE: Duration = Duration::from_mins(1);
+pub(super) const DEADLINE: Duration = Duration::from_mins(3);
