@@ -8,6 +8,7 @@
 //!
 //! Formats: `docs/PROTOCOL.md`. Golden vectors: `vectors/`.
 
+pub mod absence;
 pub mod api;
 pub mod base64;
 pub mod batch;
@@ -19,6 +20,7 @@ pub mod hash;
 pub mod hex;
 pub mod ids;
 pub mod image_data;
+pub mod index;
 pub mod json;
 pub mod keytable;
 pub mod leaf;

@@ -13,12 +13,13 @@ use birthmark_core::batch::{Assurance, BlockBatch, Place, SignatureError, Transa
 use birthmark_core::body::BodyDigest;
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Epoch, Height, SubmitterNumber, TxId};
+use birthmark_core::index::IndexRecord;
 use birthmark_core::leaf::{BlockLeaf, Leaf, RecordLeaf};
 use birthmark_core::network::{Network, validator_set_hash};
 use birthmark_core::time::Minute;
 
 use crate::block::{BlockError, Header, decode_payload};
-use crate::index::{self, IndexRecord};
+use crate::index;
 use crate::rules::{Refusal, Rules};
 
 /// What a step needs to know of the state before it.

@@ -9,6 +9,7 @@ use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Height, SubmitterNumber, TxId};
+use birthmark_core::index::IndexRecord;
 use birthmark_core::leaf::{Leaf, RecordLeaf};
 use birthmark_core::merkle::{self, TreeHash};
 use birthmark_core::network::Network;
@@ -18,7 +19,6 @@ use parking_lot::Mutex;
 
 use crate::apply::{self, Changes, InvalidBlock, State};
 use crate::endorsements::Endorsements;
-use crate::index::IndexRecord;
 use crate::rules::{Rules, Stage};
 use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
 

@@ -24,13 +24,13 @@ use birthmark_core::body::BodyDigest;
 use birthmark_core::codec::{DecodeError, Reader};
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, NetworkId, TxId};
+use birthmark_core::index::{IndexRecord, decode_value, encode_value};
 use birthmark_core::merkle::{Frontier, MerkleError, TreeHash};
 use birthmark_core::tile::{SubtreePlace, TileError};
 use birthmark_core::time::Minute;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use crate::apply::Changes;
-use crate::index::{IndexRecord, decode_value, encode_value};
 use crate::ledger::{BlockInfo, Head};
 
 /// Why the store cannot be read or written.
