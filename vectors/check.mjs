@@ -2,6 +2,7 @@
 // Prints one line a file and "N passed, M failed"; exits 1 on a mismatch. No packages are needed.
 
 import { readFileSync } from "node:fs";
+import { verifyAbsence } from "./js/absence.mjs";
 import * as bytes from "./js/bytes.mjs";
 import * as batch from "./js/batch.mjs";
 import * as body from "./js/body.mjs";
@@ -20,6 +21,7 @@ import { verifyProof } from "./js/proof.mjs";
 import { readSubmission } from "./js/submission.mjs";
 import * as token from "./js/token.mjs";
 import * as tokenV2 from "./js/token-v2.mjs";
+import { checkAbsent, checkPresent, triePath, trieRoot } from "./js/trie.mjs";
 
 const { Refused, fixedHex, fromBase64, fromHex, toHex } = bytes;
 
@@ -173,6 +175,26 @@ async function checkIndexValue(c) {
   same("value hash", await bytes.sha256(fromHex(c.value)), c.value_hash);
 }
 
+async function checkTriePath(path, root) {
+  const [key, ...siblings] = [path.key, ...path.siblings].map((hex) => fixedHex(hex, 32));
+  if (path.value_hash) return checkPresent(key, fixedHex(path.value_hash, 32), siblings, root);
+  const other = path.other && { key: fixedHex(path.other.key, 32), valueHash: fixedHex(path.other.value_hash, 32) };
+  return checkAbsent(key, siblings, other, root);
+}
+
+async function checkTrie(c) {
+  const leaf = async ({ key, value }) => ({ key: fixedHex(key, 32), valueHash: await bytes.sha256(fromHex(value)) });
+  const leaves = await Promise.all(c.records.map(leaf));
+  same("root", await trieRoot(leaves), c.root);
+  for (const path of c.paths) {
+    await checkTriePath(path, fixedHex(c.root, 32));
+    const { siblings, at } = await triePath(leaves, fixedHex(path.key, 32));
+    same("siblings", siblings, path.siblings);
+    const end = at && { key: toHex(at.key), value_hash: toHex(at.valueHash) };
+    same("end", end?.key === path.key ? end.value_hash : (end ?? null), path.value_hash ?? path.other);
+  }
+}
+
 async function checkGenesis(c) {
   const keys = (v) => Object.fromEntries(Object.entries(v).map(([name, hex]) => [name, fixedHex(hex, 32)]));
   const validators = c.validators.map(keys);
@@ -231,6 +253,12 @@ async function checkCheckpoint(c, file) {
 
 async function checkProof(c, file) {
   same("verdict", await verifyProof(c.proof, c.files, await trustOf(c, file)), c.verdict);
+}
+
+const judgeAbsence = async (c, file) => verifyAbsence(c.absence, await trustOf(c, file), BigInt(c.now));
+
+async function checkAbsence(c, file) {
+  same("says", await judgeAbsence(c, file), c.says);
 }
 
 async function checkEndorsement(c) {
@@ -306,6 +334,7 @@ const FILES = {
   "batch.json": { cases: checkBatch, refused: refused((c) => batch.decodeWire(fromHex(c.wire))), forged: checkForged },
   "leaf.json": { cases: checkLeaf, refused: refused((c) => leaf.decodeLeaf(fromHex(c.leaf))) },
   "index.json": { cases: checkIndexKey, values: checkIndexValue },
+  "index-trie.json": { cases: checkTrie, refused: refused((c) => checkTriePath(c.path, fixedHex(c.root, 32))) },
   "genesis.json": { cases: checkGenesis, refused: refused((c) => network.decodeGenesis(fromHex(c.genesis))) },
   "network.json": { cases: checkNetwork, refused: refused((c) => network.parseNetwork(c.file)) },
   "policy.json": { cases: checkPolicy, refused: refused((c) => policy.parsePolicy(c.policy)) },
@@ -326,6 +355,7 @@ const FILES = {
     refused_keys: refused((c) => endorsement.parseKey(fromHex(c.spki))),
   },
   "rfc9474.json": { cases: checkRfc9474 },
+  "absence.json": { cases: checkAbsence, altered: refused(judgeAbsence) },
   "image-data.json": { cases: checkImageData },
 };
 

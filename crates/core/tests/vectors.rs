@@ -4,6 +4,9 @@
 //! Not for: a second opinion. That is `vectors/check.mjs`, which shares no code with this crate.
 
 #[cfg(test)]
+#[path = "vectors/absence.rs"]
+mod absence;
+#[cfg(test)]
 #[path = "vectors/authority.rs"]
 mod authority;
 #[cfg(test)]
@@ -24,6 +27,9 @@ mod given;
 #[cfg(test)]
 #[path = "vectors/hpke.rs"]
 mod hpke;
+#[cfg(test)]
+#[path = "vectors/index_trie.rs"]
+mod index_trie;
 #[cfg(test)]
 #[path = "vectors/log.rs"]
 mod log;

@@ -5,7 +5,8 @@ use birthmark_core::batch::Assurance;
 use birthmark_core::body::{Body, BodyError, Entries, Entry, Kind, Level, Parent};
 use birthmark_core::hash::Digest;
 use birthmark_core::hex;
-use birthmark_core::ids::{AuthorityId, AuthorityNumber, Epoch, Height, SubmitterNumber};
+use birthmark_core::ids::{AuthorityId, AuthorityNumber, Epoch, Height, SubmitterNumber, TxId};
+use birthmark_core::index::{IndexRecord, encode_value};
 use birthmark_core::leaf::{BlockLeaf, Leaf, LeafError, RecordLeaf};
 use birthmark_core::merkle::leaf_hash;
 use birthmark_core::time::Minute;
@@ -258,13 +259,13 @@ fn index_json() {
             json!({"image_hash": image, "key": image.index_key()})
         })
         .to_vec();
-    // The value's format belongs to the ledger, which has its own encoder; here it is written by hand.
     let value = |records: &[(u64, u8, u8)]| {
-        let mut bytes = vec![u8::try_from(records.len()).unwrap()];
-        for (tx_id, entry, assurance) in records {
-            bytes.extend_from_slice(&tx_id.to_be_bytes());
-            bytes.extend_from_slice(&[*entry, *assurance]);
-        }
+        let assurance = |number: u8| Assurance::from_number(number).unwrap();
+        let encoded: Vec<_> = records
+            .iter()
+            .map(|(tx, entry, number)| IndexRecord { tx_id: TxId(*tx), entry: *entry, assurance: assurance(*number) })
+            .collect();
+        let bytes = encode_value(&encoded);
         let list: Vec<Value> =
             records.iter().map(|(tx, entry, level)| json!({"tx_id": tx, "entry": entry, "assurance": level})).collect();
         json!({"records": list, "value": hex::encode(&bytes), "value_hash": Digest::of_parts(&[&bytes])})
