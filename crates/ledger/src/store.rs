@@ -16,22 +16,26 @@
 //!               "network", "format", "checkpoint"
 //! ```
 
+mod edge;
+mod reader;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use birthmark_core::batch::Assurance;
-use birthmark_core::body::BodyDigest;
 use birthmark_core::codec::{DecodeError, Reader};
-use birthmark_core::hash::Digest;
-use birthmark_core::ids::{Height, NetworkId, TxId};
-use birthmark_core::index::{IndexRecord, decode_value, encode_value};
-use birthmark_core::merkle::{Frontier, MerkleError, TreeHash};
-use birthmark_core::tile::{SubtreePlace, TileError};
+use birthmark_core::ids::{Height, NetworkId};
+use birthmark_core::index::encode_value;
+use birthmark_core::merkle::{MerkleError, TreeHash};
+use birthmark_core::tile::TileError;
 use birthmark_core::time::Minute;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+pub(crate) use self::edge::Edge;
+use self::edge::tile_key;
+pub(crate) use self::reader::StoreReader;
 
 use crate::apply::Changes;
-use crate::ledger::{BlockInfo, Head};
+use crate::ledger::Head;
 
 /// Why the store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -84,14 +88,6 @@ pub(crate) struct Store {
     endorsements: Keyspace,
 }
 
-/// The growing right edge of the tree, which only the writer holds.
-#[derive(Debug)]
-pub(crate) struct Edge {
-    frontier: Frontier,
-    /// Hashes of the last, unfinished tile of each level.
-    tiles: Vec<Vec<u8>>,
-}
-
 /// The identity of a block that is committed.
 pub(crate) struct BlockId {
     pub(crate) digest: [u8; 32],
@@ -133,7 +129,7 @@ impl Store {
 
     /// A state in which nothing changes.
     pub(crate) fn reader(self: &Arc<Self>) -> StoreReader {
-        StoreReader { store: Arc::clone(self), snapshot: self.database.snapshot() }
+        StoreReader::new(Arc::clone(self), self.database.snapshot())
     }
 
     /// Commits one block atomically. Durable only after [`Self::sync`].
@@ -167,8 +163,8 @@ impl Store {
             height: changes.height,
             digest: block.digest,
             minute: changes.minute,
-            size: edge.frontier.size(),
-            root: edge.frontier.root(),
+            size: edge.frontier().size(),
+            root: edge.frontier().root(),
         };
         batch.insert(&self.meta, "head", head.encode());
         batch.commit()?;
@@ -183,163 +179,6 @@ impl Store {
     /// Keeps the newest published checkpoint. Losing it costs nothing: it is signed again.
     pub(crate) fn put_checkpoint(&self, note: &str) -> Result<(), StoreError> {
         Ok(self.meta.insert("checkpoint", note)?)
-    }
-}
-
-/// A consistent state of the store.
-pub(crate) struct StoreReader {
-    store: Arc<Store>,
-    snapshot: Snapshot,
-}
-
-impl StoreReader {
-    fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<fjall::UserValue>, StoreError> {
-        Ok(self.snapshot.get(keyspace, key)?)
-    }
-
-    /// The last committed block; nothing in a fresh store.
-    pub(crate) fn head(&self) -> Result<Option<Head>, StoreError> {
-        self.get(&self.store.meta, "head")?.map(|bytes| Head::decode(&bytes)).transpose()
-    }
-
-    pub(crate) fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        let Some(bytes) = self.get(&self.store.meta, "checkpoint")? else { return Ok(None) };
-        String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| StoreError::Damaged { what: "the checkpoint" })
-    }
-
-    pub(crate) fn leaf(&self, tx_id: TxId) -> Result<Vec<u8>, StoreError> {
-        let leaf = self.get(&self.store.leaves, tx_id.0.to_be_bytes())?;
-        leaf.map(|bytes| bytes.to_vec()).ok_or(StoreError::Damaged { what: "a leaf is missing" })
-    }
-
-    /// The leaves `first..first + count`, all of them.
-    pub(crate) fn leaves(&self, first: u64, count: u64) -> Result<Vec<Vec<u8>>, StoreError> {
-        let range = first.to_be_bytes()..(first.saturating_add(count)).to_be_bytes();
-        let leaves = self
-            .snapshot
-            .range(&self.store.leaves, range)
-            .map(|guard| Ok(guard.value()?.to_vec()))
-            .collect::<Result<Vec<_>, StoreError>>()?;
-        if leaves.len() as u64 == count { Ok(leaves) } else { Err(StoreError::Damaged { what: "a leaf is missing" }) }
-    }
-
-    pub(crate) fn records(&self, key: &Digest) -> Result<Vec<IndexRecord>, StoreError> {
-        match self.get(&self.store.index, key.as_bytes())? {
-            Some(bytes) => Ok(decode_value(&bytes)?),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    pub(crate) fn body(&self, digest: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
-        let Some(bytes) = self.get(&self.store.bodies, digest.as_bytes())? else { return Ok(None) };
-        let mut reader = Reader::new(&bytes);
-        Ok(Some((TxId(reader.be64("tx_id")?), Assurance::from_number(reader.u8("assurance")?)?)))
-    }
-
-    pub(crate) fn endorsement(&self, tx_id: TxId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.get(&self.store.endorsements, tx_id.0.to_be_bytes())?.map(|bytes| bytes.to_vec()))
-    }
-
-    pub(crate) fn block(&self, height: Height) -> Result<Option<BlockInfo>, StoreError> {
-        let Some(bytes) = self.get(&self.store.blocks, height.0.to_be_bytes())? else { return Ok(None) };
-        let mut reader = Reader::new(&bytes);
-        Ok(Some(BlockInfo {
-            height,
-            digest: reader.array("digest")?,
-            parent: reader.array("parent")?,
-            minute: Minute(reader.be32("minute")?),
-            first: TxId(reader.be64("first")?),
-            count: reader.be32("count")?,
-        }))
-    }
-
-    /// The block that a leaf came with.
-    pub(crate) fn height_of(&self, tx_id: TxId) -> Result<Height, StoreError> {
-        let start = self.snapshot.range(&self.store.starts, ..=tx_id.0.to_be_bytes()).next_back();
-        let height = start.ok_or(StoreError::Damaged { what: "a leaf's block is missing" })?.value()?;
-        Ok(Height(Reader::new(&height).be64("height")?))
-    }
-
-    /// At least the first `width` hashes of a tile.
-    pub(crate) fn tile(&self, level: u8, index: u64, width: u16) -> Result<fjall::UserValue, StoreError> {
-        self.get(&self.store.tiles, tile_key(level, index))?
-            .filter(|hashes| hashes.len() >= usize::from(width) * HASH_LEN)
-            .ok_or(StoreError::Damaged { what: "a tile is missing" })
-    }
-
-    /// The hash of a complete subtree, for proofs.
-    pub(crate) fn subtree(&self, level: u8, index: u64) -> Result<TreeHash, StoreError> {
-        let place = SubtreePlace::of(level, index)?;
-        let hashes = self.tile(place.tile_level, place.tile_index, 1)?;
-        Ok(place.hash_in(&hashes)?)
-    }
-
-    /// The right edge of the tree of `size` leaves, to go on from.
-    pub(crate) fn edge(&self, size: u64) -> Result<Edge, StoreError> {
-        let frontier = Frontier::load(size, &mut |level, index| self.subtree(level, index))?;
-        let mut tiles = Vec::new();
-        let mut items = size;
-        for level in 0u8.. {
-            if items == 0 {
-                break;
-            }
-            let (index, width) = (items / TILE_WIDTH, items % TILE_WIDTH);
-            let mut hashes = Vec::new();
-            if width > 0 {
-                let width = u16::try_from(width).unwrap_or(u16::MAX);
-                let stored = self.tile(level, index, width)?;
-                hashes.extend_from_slice(stored.get(..usize::from(width) * HASH_LEN).unwrap_or_default());
-            }
-            tiles.push(hashes);
-            items /= TILE_WIDTH;
-        }
-        Ok(Edge { frontier, tiles })
-    }
-}
-
-impl Edge {
-    /// The edge of the tree without leaves.
-    pub(crate) const fn empty() -> Self {
-        Self { frontier: Frontier::new(), tiles: Vec::new() }
-    }
-
-    pub(crate) const fn frontier(&self) -> &Frontier {
-        &self.frontier
-    }
-
-    /// Appends leaves and tells `write` of each tile that changed.
-    fn append(&mut self, leaves: &[Vec<u8>], mut write: impl FnMut(u8, u64, &[u8])) -> Result<(), MerkleError> {
-        let tiles = &mut self.tiles;
-        let mut unfinished: Vec<Option<u64>> = Vec::new();
-        for leaf in leaves {
-            let hash = birthmark_core::merkle::leaf_hash(leaf);
-            self.frontier.append(hash, |level, index, hash| {
-                if level % 8 != 0 {
-                    return;
-                }
-                let at = usize::from(level / 8);
-                if tiles.len() <= at {
-                    tiles.resize_with(at + 1, Vec::new);
-                }
-                if unfinished.len() <= at {
-                    unfinished.resize(at + 1, None);
-                }
-                let (Some(tile), Some(changed)) = (tiles.get_mut(at), unfinished.get_mut(at)) else { return };
-                tile.extend_from_slice(hash.as_bytes());
-                *changed = Some(index / TILE_WIDTH);
-                if index % TILE_WIDTH == TILE_WIDTH - 1 {
-                    write(level / 8, index / TILE_WIDTH, tile);
-                    tile.clear();
-                    *changed = None;
-                }
-            })?;
-        }
-        for (level, (tile, changed)) in (0u8..).zip(tiles.iter().zip(unfinished)) {
-            if let Some(index) = changed {
-                write(level, index, tile);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -367,17 +206,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn tile_key(level: u8, index: u64) -> [u8; 9] {
-    let mut key = [level; 9];
-    if let Some(rest) = key.last_chunk_mut() {
-        *rest = index.to_be_bytes();
-    }
-    key
-}
-
 const FORMAT: u8 = 1;
-const HASH_LEN: usize = 32;
-const TILE_WIDTH: u64 = 256;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Eight keyspaces; what they hold in memory together stays well below a node's allowance.

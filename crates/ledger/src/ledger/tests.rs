@@ -6,7 +6,7 @@ use birthmark_core::network::{
     Authority, EndorsementKeyState, NetworkBuilder, Rules as AuthorityRules, Submitter, Validator,
 };
 use birthmark_core::note::{KeyName, PublicKey, SecretKey};
-use birthmark_core::tile::decode_entries;
+use birthmark_core::tile::{Tile, TileKind, decode_entries};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

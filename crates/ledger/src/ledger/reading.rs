@@ -1,0 +1,108 @@
+//! Finding and proving what is recorded, in one durable state.
+
+use birthmark_core::batch::Assurance;
+use birthmark_core::body::BodyDigest;
+use birthmark_core::hash::ImageHash;
+use birthmark_core::ids::{Height, TxId};
+use birthmark_core::index::IndexRecord;
+use birthmark_core::leaf::RecordLeaf;
+use birthmark_core::merkle::{self, TreeHash};
+use birthmark_core::tile::{Tile, TileKind, encode_entries};
+
+use super::{BlockInfo, Head, LedgerError, record_leaf};
+use crate::store::{StoreError, StoreReader};
+
+/// A record that was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// All records of the hash, best first.
+    pub records: Vec<IndexRecord>,
+    /// The best one's leaf as it stands in the log.
+    pub leaf_bytes: Vec<u8>,
+    /// The same, decoded.
+    pub leaf: RecordLeaf,
+    /// The best one's block.
+    pub height: Height,
+    /// The best one's endorsement, if it is kept.
+    pub endorsement: Option<Vec<u8>>,
+}
+
+/// One durable state of the ledger, which stays as it is while blocks go on being applied.
+///
+/// A node keeps the one that its published checkpoint covers, so that every answer fits that checkpoint.
+pub struct Reading {
+    store: StoreReader,
+    head: Head,
+}
+
+impl Reading {
+    pub(super) const fn new(store: StoreReader, head: Head) -> Self {
+        Self { store, head }
+    }
+
+    /// The block that this is the state after.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The best record of exactly this body, with its block.
+    pub fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance, Height)>, LedgerError> {
+        let Some((tx_id, assurance)) = self.store.body(body)? else { return Ok(None) };
+        Ok(Some((tx_id, assurance, self.store.height_of(tx_id)?)))
+    }
+
+    /// What the log holds about an image.
+    pub fn find(&self, hash: &ImageHash) -> Result<Option<Found>, LedgerError> {
+        let records = self.store.records(&hash.index_key())?;
+        let Some(best) = records.first().copied() else { return Ok(None) };
+        let leaf_bytes = self.store.leaf(best.tx_id)?;
+        let leaf = record_leaf(&leaf_bytes)?;
+        Ok(Some(Found {
+            leaf,
+            leaf_bytes,
+            height: self.store.height_of(best.tx_id)?,
+            endorsement: self.store.endorsement(best.tx_id)?,
+            records,
+        }))
+    }
+
+    /// A record's endorsement: `key_id ‖ signature`, if it has one and this store keeps it.
+    pub fn endorsement(&self, tx_id: TxId) -> Result<Option<Vec<u8>>, LedgerError> {
+        Ok(self.store.endorsement(tx_id)?)
+    }
+
+    /// The hashes that show leaf `tx_id` to be in the log.
+    pub fn prove_inclusion(&self, tx_id: TxId) -> Result<Vec<TreeHash>, LedgerError> {
+        Ok(merkle::prove_inclusion(tx_id.0, self.head.size, &mut |level, index| self.store.subtree(level, index))?)
+    }
+
+    /// The bytes of a tile; nothing if the log has no such tile.
+    pub fn tile(&self, tile: &Tile) -> Result<Option<Vec<u8>>, LedgerError> {
+        if !tile.exists_in(self.head.size) {
+            return Ok(None);
+        }
+        let bytes = match tile.kind() {
+            TileKind::Hashes { level } => {
+                let mut hashes = self.store.tile(level, tile.index(), tile.width())?.to_vec();
+                hashes.truncate(usize::from(tile.width()) * 32);
+                hashes
+            }
+            TileKind::Entries => {
+                let leaves = self.store.leaves(tile.first_item(), tile.width().into())?;
+                encode_entries(leaves.iter().map(Vec::as_slice)).map_err(StoreError::from)?
+            }
+        };
+        Ok(Some(bytes))
+    }
+
+    /// A block by its height.
+    pub fn block(&self, height: Height) -> Result<Option<BlockInfo>, LedgerError> {
+        Ok(self.store.block(height)?)
+    }
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("head", &self.head).finish_non_exhaustive()
+    }
+}

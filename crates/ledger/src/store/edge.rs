@@ -1,0 +1,98 @@
+//! The growing right edge of the log's tree: what has to be known to append to it.
+//!
+//! Not for: tiles that are complete; those are on disk.
+
+use birthmark_core::merkle::{self, Frontier, MerkleError};
+
+use super::{StoreError, StoreReader};
+
+/// The growing right edge of the tree, which only the writer holds.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    frontier: Frontier,
+    /// Hashes of the last, unfinished tile of each level.
+    tiles: Vec<Vec<u8>>,
+}
+
+impl Edge {
+    /// The edge of the tree without leaves.
+    pub(crate) const fn empty() -> Self {
+        Self { frontier: Frontier::new(), tiles: Vec::new() }
+    }
+
+    /// That of the tree of `size` leaves, to go on from.
+    pub(crate) fn load(reader: &StoreReader, size: u64) -> Result<Self, StoreError> {
+        let frontier = Frontier::load(size, &mut |level, index| reader.subtree(level, index))?;
+        let mut tiles = Vec::new();
+        let mut items = size;
+        for level in 0u8.. {
+            if items == 0 {
+                break;
+            }
+            let (index, width) = (items / TILE_WIDTH, items % TILE_WIDTH);
+            let mut hashes = Vec::new();
+            if width > 0 {
+                let width = u16::try_from(width).unwrap_or(u16::MAX);
+                let stored = reader.tile(level, index, width)?;
+                hashes.extend_from_slice(stored.get(..usize::from(width) * HASH_LEN).unwrap_or_default());
+            }
+            tiles.push(hashes);
+            items /= TILE_WIDTH;
+        }
+        Ok(Self { frontier, tiles })
+    }
+
+    pub(crate) const fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// Appends leaves and tells `write` of each tile that changed.
+    pub(super) fn append(
+        &mut self,
+        leaves: &[Vec<u8>],
+        mut write: impl FnMut(u8, u64, &[u8]),
+    ) -> Result<(), MerkleError> {
+        let tiles = &mut self.tiles;
+        let mut unfinished: Vec<Option<u64>> = Vec::new();
+        for leaf in leaves {
+            let hash = merkle::leaf_hash(leaf);
+            self.frontier.append(hash, |level, index, hash| {
+                if level % 8 != 0 {
+                    return;
+                }
+                let at = usize::from(level / 8);
+                if tiles.len() <= at {
+                    tiles.resize_with(at + 1, Vec::new);
+                }
+                if unfinished.len() <= at {
+                    unfinished.resize(at + 1, None);
+                }
+                let (Some(tile), Some(changed)) = (tiles.get_mut(at), unfinished.get_mut(at)) else { return };
+                tile.extend_from_slice(hash.as_bytes());
+                *changed = Some(index / TILE_WIDTH);
+                if index % TILE_WIDTH == TILE_WIDTH - 1 {
+                    write(level / 8, index / TILE_WIDTH, tile);
+                    tile.clear();
+                    *changed = None;
+                }
+            })?;
+        }
+        for (level, (tile, changed)) in (0u8..).zip(tiles.iter().zip(unfinished)) {
+            if let Some(index) = changed {
+                write(level, index, tile);
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn tile_key(level: u8, index: u64) -> [u8; 9] {
+    let mut key = [level; 9];
+    if let Some(rest) = key.last_chunk_mut() {
+        *rest = index.to_be_bytes();
+    }
+    key
+}
+
+pub(super) const HASH_LEN: usize = 32;
+const TILE_WIDTH: u64 = 256;
