@@ -13,7 +13,7 @@ use birthmark_core::batch::{Assurance, BlockBatch, Place, SignatureError, Transa
 use birthmark_core::body::BodyDigest;
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Epoch, Height, SubmitterNumber, TxId};
-use birthmark_core::index::IndexRecord;
+use birthmark_core::index::{IndexRecord, encode_value, trie};
 use birthmark_core::leaf::{BlockLeaf, Leaf, RecordLeaf};
 use birthmark_core::network::{Network, validator_set_hash};
 use birthmark_core::time::Minute;
@@ -49,14 +49,49 @@ pub struct Changes {
     pub minute: Minute,
     /// Index in the log of the first new leaf.
     pub first: TxId,
-    /// New leaves in order; none for an empty block.
+    /// The new records' leaves in order; none for an empty block.
     pub leaves: Vec<Vec<u8>>,
+    /// The block's own leaf, which comes after them; none for an empty block.
+    pub end: Option<BlockEnd>,
     /// New best records of bodies.
     pub bodies: Vec<(BodyDigest, TxId, Assurance)>,
     /// New lists of records by index key, sorted.
     pub index: Vec<(Digest, Vec<IndexRecord>)>,
     /// Endorsements by the record that they belong to.
     pub endorsements: Vec<(TxId, Vec<u8>)>,
+}
+
+/// The leaf that ends a block, but for the index root. That root follows from [`Changes::index`] and the
+/// whole index before it, and is no part of the block: only whoever keeps the index has to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEnd {
+    /// Which validator set decided the block.
+    pub epoch: Epoch,
+    /// That set's hash.
+    pub validator_set_hash: Digest,
+}
+
+impl Changes {
+    /// How many leaves the log grows by.
+    pub fn leaf_count(&self) -> u64 {
+        self.leaves.len() as u64 + u64::from(self.end.is_some())
+    }
+
+    /// What changes in the index trie, sorted by key.
+    pub fn index_leaves(&self) -> Vec<trie::Leaf> {
+        let leaf = |(key, records): &(Digest, Vec<IndexRecord>)| trie::Leaf {
+            key: *key,
+            value_hash: Digest::of_parts(&[&encode_value(records)]),
+        };
+        self.index.iter().map(leaf).collect()
+    }
+
+    /// The block's own leaf with the root of the index after it.
+    pub fn end_leaf(&self, index_root: Digest) -> Option<Vec<u8>> {
+        let BlockEnd { epoch, validator_set_hash } = self.end?;
+        let (minute, height) = (self.minute, self.height);
+        Some(Leaf::Block(BlockLeaf { minute, height, epoch, validator_set_hash, index_root }).encode())
+    }
 }
 
 /// Why a block is invalid for everyone and for ever.
@@ -274,21 +309,18 @@ impl<'a, S: State> Step<'a, S> {
     }
 
     fn finish(self, header: &Header) -> Changes {
-        let height = Height(self.state.height().0 + 1);
-        let mut leaves = self.leaves;
-        if !leaves.is_empty() {
-            leaves.push(block_leaf(header, height).encode());
-        }
+        let end = (!self.leaves.is_empty()).then(|| header.into());
         let mut index: Vec<_> = self.index.into_iter().map(|(hash, records)| (hash.index_key(), records)).collect();
         index.sort_unstable_by_key(|(key, _)| *key);
         let mut bodies: Vec<_> =
             self.bodies.into_iter().map(|(digest, (tx_id, assurance))| (digest, tx_id, assurance)).collect();
         bodies.sort_unstable_by_key(|(digest, ..)| *digest);
         Changes {
-            height,
+            height: Height(self.state.height().0 + 1),
             minute: header.minute,
             first: TxId(self.state.size()),
-            leaves,
+            leaves: self.leaves,
+            end,
             bodies,
             index,
             endorsements: self.endorsements,
@@ -307,19 +339,16 @@ pub fn genesis(network: &Network) -> Changes {
         height: Height(0),
         minute: header.minute,
         first: TxId(0),
-        leaves: vec![block_leaf(&header, Height(0)).encode()],
+        leaves: Vec::new(),
+        end: Some((&header).into()),
         bodies: Vec::new(),
         index: Vec::new(),
         endorsements: Vec::new(),
     }
 }
 
-fn block_leaf(header: &Header, height: Height) -> Leaf {
-    Leaf::Block(BlockLeaf {
-        minute: header.minute,
-        height,
-        epoch: header.epoch,
-        validator_set_hash: header.validator_set_hash,
-        index_root: Digest::from_bytes([0; 32]),
-    })
+impl From<&Header> for BlockEnd {
+    fn from(header: &Header) -> Self {
+        Self { epoch: header.epoch, validator_set_hash: header.validator_set_hash }
+    }
 }

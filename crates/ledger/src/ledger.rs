@@ -2,6 +2,7 @@
 //! from.
 
 mod reading;
+mod rebuild;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +19,13 @@ use birthmark_core::network::Network;
 use birthmark_core::time::Minute;
 use parking_lot::Mutex;
 
-pub use self::reading::{Found, Reading};
+pub use self::reading::{Found, IndexProof, Reading};
+pub use self::rebuild::Rebuilt;
 use crate::apply::{self, Changes, InvalidBlock, State};
 use crate::endorsements::Endorsements;
 use crate::rules::{Rules, Stage};
 use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
+use crate::trie::Trie;
 
 /// A registry's state on disk. Cheap to read from many threads; blocks are applied one at a time.
 #[derive(Debug)]
@@ -30,8 +33,16 @@ pub struct Ledger {
     network: Arc<Network>,
     endorsements: Endorsements,
     store: Arc<Store>,
-    edge: Mutex<Edge>,
+    /// None after a commit that failed: what is on disk is unknown then.
+    writer: Mutex<Option<Writer>>,
     head: ArcSwap<Head>,
+}
+
+/// What has to be known to apply the next block, besides what is on disk.
+#[derive(Debug)]
+struct Writer {
+    edge: Edge,
+    trie: Trie,
 }
 
 /// The last applied block and the log that it led to.
@@ -106,29 +117,40 @@ pub enum LedgerError {
         /// The rule that it breaks.
         cause: InvalidBlock,
     },
+    /// The index that follows from the log's records is not the one that a block's leaf names.
+    #[error("the log's records up to block {} do not give the index root in its leaf: the log is damaged", .height.0)]
+    LogRoot {
+        /// The first such block.
+        height: Height,
+    },
+    /// A block could not be written, so nobody knows what is on disk.
+    #[error("an earlier block could not be written: the ledger must be opened again")]
+    Broken,
 }
 
 impl Ledger {
     /// Opens the ledger in `folder`, or starts it with genesis.
+    ///
+    /// Reads the whole index and holds it against the root in the last block's leaf.
     pub fn open(folder: &Path, network: Arc<Network>) -> Result<Self, LedgerError> {
         let store = Arc::new(Store::open(folder)?);
         store.claim(network.network_id())?;
-        let stored = store.reader().head()?;
-        let (edge, head) = if let Some(head) = stored {
-            let edge = Edge::load(&store.reader(), head.size)?;
+        let reader = store.reader();
+        let (writer, head) = if let Some(head) = reader.head()? {
+            let edge = Edge::load(&reader, head.size)?;
             if edge.frontier().root() != head.root {
                 return Err(StoreError::Damaged { what: "the tree does not give the head's root" }.into());
             }
-            (edge, head)
+            (Writer { edge, trie: reader.checked_trie(&head)? }, head)
         } else {
-            let mut edge = Edge::empty();
+            let mut writer = Writer { edge: Edge::empty(), trie: Trie::empty() };
             let none = BlockId { digest: [0; 32], parent: [0; 32] };
-            let head = store.commit(&mut edge, &apply::genesis(&network), &none)?;
+            let head = writer.commit(&store, &reader, &apply::genesis(&network), &none)?;
             store.sync()?;
-            (edge, head)
+            (writer, head)
         };
-        let endorsements = Endorsements::default();
-        Ok(Self { network, endorsements, store, edge: Mutex::new(edge), head: ArcSwap::from_pointee(head) })
+        let (endorsements, writer) = (Endorsements::default(), Mutex::new(Some(writer)));
+        Ok(Self { network, endorsements, store, writer, head: ArcSwap::from_pointee(head) })
     }
 
     /// The network that this is the ledger of.
@@ -152,35 +174,45 @@ impl Ledger {
 
     /// Applies final blocks and makes them durable together. Those applied before are passed over.
     ///
-    /// Gives the bodies that were recorded, each with its assurance.
+    /// Gives the bodies that were recorded, each with its assurance. If a block cannot be applied, those
+    /// before it are nevertheless.
     pub fn apply_final(&self, blocks: &[Block<'_>]) -> Result<Vec<(BodyDigest, Assurance)>, LedgerError> {
-        let mut edge = self.edge.lock();
+        let mut writer = self.writer.lock();
         let mut recorded = Vec::new();
         let mut applied = None;
-        for block in blocks {
-            let view = self.view()?;
-            let expected = view.base.height.0 + 1;
-            if block.height.0 < expected {
-                let known = view.store.block(block.height)?;
-                if known.is_some_and(|known| known.digest != block.digest) {
-                    return Err(LedgerError::Fork(block.height.0));
-                }
-                continue;
+        let outcome = blocks.iter().try_for_each(|block| {
+            if let Some((head, changes)) = self.apply_one(&mut writer, block)? {
+                applied = Some(head);
+                recorded.extend(changes.bodies.iter().map(|(digest, _, assurance)| (*digest, *assurance)));
             }
-            if block.height.0 > expected {
-                return Err(LedgerError::Gap { expected, got: block.height.0 });
-            }
-            let changes =
-                view.decided(block)?.map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
-            let id = BlockId { digest: block.digest, parent: block.parent };
-            applied = Some(self.store.commit(&mut edge, &changes, &id)?);
-            recorded.extend(changes.bodies.iter().map(|(digest, _, assurance)| (*digest, *assurance)));
-        }
+            Ok(())
+        });
         if let Some(head) = applied {
-            self.store.sync()?;
+            self.store.sync().inspect_err(|_| *writer = None)?;
             self.head.store(Arc::new(head));
         }
-        Ok(recorded)
+        outcome.map(|()| recorded)
+    }
+
+    /// Commits one final block, without making it durable; nothing if that was done before.
+    fn apply_one(&self, place: &mut Option<Writer>, block: &Block<'_>) -> Result<Option<(Head, Changes)>, LedgerError> {
+        let writer = place.as_mut().ok_or(LedgerError::Broken)?;
+        let view = self.view()?;
+        let expected = view.base.height.0 + 1;
+        if block.height.0 < expected {
+            let known = view.store.block(block.height)?;
+            if known.is_some_and(|known| known.digest != block.digest) {
+                return Err(LedgerError::Fork(block.height.0));
+            }
+            return Ok(None);
+        }
+        if block.height.0 > expected {
+            return Err(LedgerError::Gap { expected, got: block.height.0 });
+        }
+        let changes = view.decided(block)?.map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
+        let id = BlockId { digest: block.digest, parent: block.parent };
+        let head = writer.commit(&self.store, &view.store, &changes, &id).inspect_err(|_| *place = None)?;
+        Ok(Some((head, changes)))
     }
 
     /// The state after `ancestors`, consecutive blocks of which the first ones may be applied already.
@@ -201,10 +233,11 @@ impl Ledger {
     /// The last durably applied state, to answer from.
     pub fn reading(&self) -> Result<Reading, LedgerError> {
         // Applying holds this lock from the first write to the fsync.
-        let _nothing_half_applied = self.edge.lock();
+        let writer = self.writer.lock();
+        let trie = writer.as_ref().ok_or(LedgerError::Broken)?.trie.clone();
         let store = self.store.reader();
         let head = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
-        Ok(Reading::new(store, head))
+        Ok(Reading::new(store, head, trie))
     }
 
     /// The root of the log when it had `size` leaves.
@@ -221,6 +254,24 @@ impl Ledger {
     /// Keeps a published checkpoint.
     pub fn keep_checkpoint(&self, note: &str) -> Result<(), LedgerError> {
         Ok(self.store.put_checkpoint(note)?)
+    }
+}
+
+impl Writer {
+    /// Commits one block: `before` is the state that it is applied to. The writer is of no more use after
+    /// a failure.
+    fn commit(
+        &mut self,
+        store: &Store,
+        before: &StoreReader,
+        changes: &Changes,
+        id: &BlockId,
+    ) -> Result<Head, StoreError> {
+        // The block's leaf has the root after the block, and is committed with it.
+        let trie = self.trie.updated(&changes.index_leaves(), &|prefix: &_| before.index_leaves(prefix))?;
+        let head = store.commit(&mut self.edge, changes, trie.root(), id)?;
+        self.trie = trie;
+        Ok(head)
     }
 }
 
@@ -259,7 +310,7 @@ impl State for View<'_> {
     type Error = StoreError;
 
     fn size(&self) -> u64 {
-        self.base.size + self.overlays.iter().map(|changes| changes.leaves.len() as u64).sum::<u64>()
+        self.base.size + self.overlays.iter().map(Changes::leaf_count).sum::<u64>()
     }
 
     fn minute(&self) -> Minute {
@@ -309,7 +360,7 @@ impl std::fmt::Debug for View<'_> {
 fn record_leaf(bytes: &[u8]) -> Result<RecordLeaf, StoreError> {
     match Leaf::decode(bytes) {
         Ok(Leaf::Record(record)) => Ok(record),
-        Ok(Leaf::Block(_)) | Err(_) => Err(StoreError::Damaged { what: "the index names a leaf that is no record" }),
+        Ok(Leaf::Block(_)) | Err(_) => Err(StoreError::Damaged { what: "what should be a record's leaf is none" }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The registry's ledger: which block is valid, what it changes, and how that is proven.
 //!
 //! The way of a block: `block` decodes it, `rules` judge it with `endorsements`, `apply` turns it into
-//! changes, `store` commits them atomically, `index` finds what is recorded.
+//! changes, `index` says what that does to the lists of records and `trie` to the index root, `store`
+//! commits all atomically.
 //! [`Ledger`] ties these together.
 //!
 //! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone
@@ -19,6 +20,7 @@ pub mod rules;
 mod store;
 #[cfg(test)]
 mod testing;
+mod trie;
 
-pub use ledger::{Block, BlockInfo, Found, Head, Ledger, LedgerError, Reading, View};
+pub use ledger::{Block, BlockInfo, Found, Head, IndexProof, Ledger, LedgerError, Reading, Rebuilt, View};
 pub use store::StoreError;

@@ -7,13 +7,13 @@
 //! ```text
 //! leaves        be64 tx_id              → leaf
 //! tiles         u8 level ‖ be64 index   → 1 to 256 hashes; the last of a level grows in place
-//! index         index key               → list of records (`index`)
+//! index         index key               → list of records (`birthmark_core::index`)
 //! bodies        body digest             → be64 tx_id ‖ u8 assurance
 //! blocks        be64 height             → digest 32 ‖ parent 32 ‖ be32 minute ‖ be64 first ‖ be32 count
 //! starts        be64 first tx_id        → be64 height, for blocks with leaves
 //! endorsements  be64 tx_id              → endorsement
 //! meta          "head"                  → be64 height ‖ digest 32 ‖ be32 minute ‖ be64 size ‖ root 32
-//!               "network", "format", "checkpoint"
+//!               "network", "format", "checkpoint"; "rebuilding" while the index is
 //! ```
 
 mod edge;
@@ -23,8 +23,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use birthmark_core::codec::{DecodeError, Reader};
+use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, NetworkId};
-use birthmark_core::index::encode_value;
+use birthmark_core::index::{IndexRecord, encode_value};
 use birthmark_core::merkle::{MerkleError, TreeHash};
 use birthmark_core::tile::TileError;
 use birthmark_core::time::Minute;
@@ -53,8 +54,23 @@ pub enum StoreError {
     #[error("the ledger in this folder belongs to another network")]
     OtherNetwork,
     /// It was written by another version of this program.
-    #[error("the ledger in this folder has another format")]
-    OtherFormat,
+    #[error(
+        "the ledger in this folder has format {0} and this program's is {FORMAT}: another version of the program made it"
+    )]
+    OtherFormat(u8),
+    /// Index and log do not belong together.
+    #[error(
+        "the index does not give the root in the leaf of block {}: the store is damaged; the index can be rebuilt \
+         from the log",
+        .height.0
+    )]
+    IndexRoot {
+        /// The block whose leaf has another root.
+        height: Height,
+    },
+    /// A rebuild of the index was interrupted.
+    #[error("the index is being rebuilt from the log, and that has not come to its end: rebuild it again")]
+    IndexUnfinished,
 }
 
 impl From<DecodeError> for StoreError {
@@ -115,7 +131,9 @@ impl Store {
     /// Checks that the store is this network's and of this format; claims a fresh one.
     pub(crate) fn claim(&self, network: NetworkId) -> Result<(), StoreError> {
         match (self.meta.get("format")?, self.meta.get("network")?) {
-            (Some(format), _) if *format != [FORMAT] => Err(StoreError::OtherFormat),
+            (Some(format), _) if *format != [FORMAT] => {
+                Err(StoreError::OtherFormat(format.first().copied().unwrap_or_default()))
+            }
             (Some(_), Some(id)) if *id == *network.as_bytes() => Ok(()),
             (None, None) => {
                 let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
@@ -132,13 +150,22 @@ impl Store {
         StoreReader::new(Arc::clone(self), self.database.snapshot())
     }
 
-    /// Commits one block atomically. Durable only after [`Self::sync`].
-    pub(crate) fn commit(&self, edge: &mut Edge, changes: &Changes, block: &BlockId) -> Result<Head, StoreError> {
+    /// Commits one block atomically, its own leaf with this index root. Durable only after [`Self::sync`].
+    /// After a failure the edge is of no more use, for what is on disk is unknown.
+    pub(crate) fn commit(
+        &self,
+        edge: &mut Edge,
+        changes: &Changes,
+        index_root: Digest,
+        block: &BlockId,
+    ) -> Result<Head, StoreError> {
         let mut batch = self.database.batch();
-        for (tx_id, leaf) in (changes.first.0..).zip(&changes.leaves) {
-            batch.insert(&self.leaves, tx_id.to_be_bytes(), leaf.as_slice());
+        let end = changes.end_leaf(index_root);
+        let leaves = || changes.leaves.iter().chain(&end).map(Vec::as_slice);
+        for (tx_id, leaf) in (changes.first.0..).zip(leaves()) {
+            batch.insert(&self.leaves, tx_id.to_be_bytes(), leaf);
         }
-        edge.append(&changes.leaves, |level, index, hashes| {
+        edge.append(leaves(), |level, index, hashes| {
             batch.insert(&self.tiles, tile_key(level, index), hashes);
         })?;
         for (key, records) in &changes.index {
@@ -152,11 +179,11 @@ impl Store {
             batch.insert(&self.endorsements, tx_id.0.to_be_bytes(), endorsement.as_slice());
         }
         let height = changes.height.0.to_be_bytes();
-        let count = u32::try_from(changes.leaves.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let count = u32::try_from(changes.leaf_count()).unwrap_or(u32::MAX).to_be_bytes();
         let first = changes.first.0.to_be_bytes();
         let row = [&block.digest, &block.parent, changes.minute.0.to_be_bytes().as_slice(), &first, &count].concat();
         batch.insert(&self.blocks, height, row);
-        if !changes.leaves.is_empty() {
+        if changes.leaf_count() > 0 {
             batch.insert(&self.starts, first, height);
         }
         let head = Head {
@@ -176,9 +203,49 @@ impl Store {
         Ok(self.database.persist(PersistMode::SyncAll)?)
     }
 
+    /// Empties the index. From now on the ledger does not open until [`Self::end_rebuild`].
+    pub(crate) fn begin_rebuild(&self) -> Result<(), StoreError> {
+        self.meta.insert(REBUILDING, [])?;
+        self.sync()?;
+        self.index.clear()?;
+        self.sync()
+    }
+
+    /// Lists of records by key, new or in the place of others.
+    pub(crate) fn put_lists<'a>(
+        &self,
+        lists: impl IntoIterator<Item = (&'a Digest, &'a Vec<IndexRecord>)>,
+    ) -> Result<(), StoreError> {
+        let mut batch = self.database.batch();
+        for (key, records) in lists {
+            batch.insert(&self.index, *key.as_bytes(), encode_value(records));
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// The index is whole again.
+    pub(crate) fn end_rebuild(&self) -> Result<(), StoreError> {
+        self.sync()?;
+        self.meta.remove(REBUILDING)?;
+        self.sync()
+    }
+
     /// Keeps the newest published checkpoint. Losing it costs nothing: it is signed again.
     pub(crate) fn put_checkpoint(&self, note: &str) -> Result<(), StoreError> {
         Ok(self.meta.insert("checkpoint", note)?)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// What a disk or a program that has gone wrong would do behind the ledger's back.
+    pub(crate) fn damage(&self, keyspace: &str, key: &[u8], value: Option<&[u8]>) {
+        let keyspace = self.database.keyspace(keyspace, KeyspaceCreateOptions::default).unwrap();
+        match value {
+            Some(value) => keyspace.insert(key, value).unwrap(),
+            None => keyspace.remove(key).unwrap(),
+        }
+        self.sync().unwrap();
     }
 }
 
@@ -206,7 +273,9 @@ impl std::fmt::Debug for Store {
     }
 }
 
-const FORMAT: u8 = 1;
+const REBUILDING: &str = "rebuilding";
+/// 2: block leaves carry the root of the index.
+const FORMAT: u8 = 2;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Eight keyspaces; what they hold in memory together stays well below a node's allowance.

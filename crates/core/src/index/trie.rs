@@ -181,8 +181,8 @@ fn climb(key: &Digest, end: Digest, siblings: &[Digest], root: &Digest) -> Resul
     if hash == *root { Ok(()) } else { Err(TrieError::RootMismatch) }
 }
 
-/// The keys of the left and of the right half.
-fn halves(leaves: &[Leaf], depth: usize) -> (&[Leaf], &[Leaf]) {
+/// Those of a subtree's keys, sorted, that lie in its left and in its right half; its root is `depth` steps down.
+pub fn halves(leaves: &[Leaf], depth: usize) -> (&[Leaf], &[Leaf]) {
     leaves.split_at(leaves.partition_point(|leaf| !is_right(&leaf.key, depth)))
 }
 

@@ -1,16 +1,21 @@
 //! Finding and proving what is recorded, in one durable state.
 
+use std::sync::OnceLock;
+
+use birthmark_core::absence::AbsenceProof;
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
 use birthmark_core::hash::ImageHash;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::index::IndexRecord;
+use birthmark_core::index::trie::{self, End};
 use birthmark_core::leaf::RecordLeaf;
 use birthmark_core::merkle::{self, TreeHash};
 use birthmark_core::tile::{Tile, TileKind, encode_entries};
 
 use super::{BlockInfo, Head, LedgerError, record_leaf};
 use crate::store::{StoreError, StoreReader};
+use crate::trie::Trie;
 
 /// A record that was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +38,27 @@ pub struct Found {
 pub struct Reading {
     store: StoreReader,
     head: Head,
+    trie: Trie,
+    /// The log's last leaf, a block's, and its inclusion: the same for every proof from the index.
+    last: OnceLock<(Vec<u8>, Vec<TreeHash>)>,
+}
+
+/// What the index holds about an image, shown to whoever holds the log's root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexProof {
+    /// Leaves in the log.
+    pub size: u64,
+    /// The last of them, a block's, which carries the index root.
+    pub leaf: Vec<u8>,
+    /// From that leaf's sibling to the child of the log's root.
+    pub inclusion: Vec<TreeHash>,
+    /// From the child of the index root down to the image's key, or to where it would be.
+    pub path: trie::Path,
 }
 
 impl Reading {
-    pub(super) const fn new(store: StoreReader, head: Head) -> Self {
-        Self { store, head }
+    pub(super) const fn new(store: StoreReader, head: Head, trie: Trie) -> Self {
+        Self { store, head, trie, last: OnceLock::new() }
     }
 
     /// The block that this is the state after.
@@ -74,6 +95,40 @@ impl Reading {
     /// The hashes that show leaf `tx_id` to be in the log.
     pub fn prove_inclusion(&self, tx_id: TxId) -> Result<Vec<TreeHash>, LedgerError> {
         Ok(merkle::prove_inclusion(tx_id.0, self.head.size, &mut |level, index| self.store.subtree(level, index))?)
+    }
+
+    /// How many image hashes are recorded.
+    pub const fn image_count(&self) -> u64 {
+        self.trie.keys()
+    }
+
+    /// What the index holds about an image, or that it holds nothing.
+    pub fn prove_index(&self, hash: &ImageHash) -> Result<IndexProof, LedgerError> {
+        let path = self.trie.path(&hash.index_key(), &|prefix: &_| self.store.index_leaves(prefix))?;
+        let (leaf, inclusion) = self.last_leaf()?.clone();
+        Ok(IndexProof { size: self.head.size, leaf, inclusion, path })
+    }
+
+    /// The proof that an image is not recorded, under the checkpoint that covers this state and no more;
+    /// nothing if it is recorded.
+    pub fn prove_absence(&self, hash: &ImageHash, checkpoint: &str) -> Result<Option<AbsenceProof>, LedgerError> {
+        let IndexProof { leaf, inclusion, path: trie::Path { siblings, end }, .. } = self.prove_index(hash)?;
+        let other = match end {
+            End::Here { .. } => return Ok(None),
+            End::Empty => None,
+            End::Other(other) => Some(other),
+        };
+        let (image_hash, checkpoint) = (*hash, checkpoint.to_owned());
+        Ok(Some(AbsenceProof { image_hash, checkpoint, leaf, inclusion, siblings, other }))
+    }
+
+    fn last_leaf(&self) -> Result<&(Vec<u8>, Vec<TreeHash>), LedgerError> {
+        if let Some(known) = self.last.get() {
+            return Ok(known);
+        }
+        let last = TxId(self.head.size.saturating_sub(1));
+        let found = (self.store.leaf(last)?, self.prove_inclusion(last)?);
+        Ok(self.last.get_or_init(|| found))
     }
 
     /// The bytes of a tile; nothing if the log has no such tile.

@@ -17,6 +17,9 @@ use crate::testing::{endorse, endorsement_key};
 
 mod endorsed;
 
+mod crash;
+mod index;
+
 const MINUTE: u32 = 29_000_000;
 
 struct Fixture {

@@ -47,9 +47,9 @@ impl Edge {
     }
 
     /// Appends leaves and tells `write` of each tile that changed.
-    pub(super) fn append(
+    pub(super) fn append<'a>(
         &mut self,
-        leaves: &[Vec<u8>],
+        leaves: impl Iterator<Item = &'a [u8]>,
         mut write: impl FnMut(u8, u64, &[u8]),
     ) -> Result<(), MerkleError> {
         let tiles = &mut self.tiles;

@@ -7,15 +7,18 @@ use birthmark_core::body::BodyDigest;
 use birthmark_core::codec::Reader;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, TxId};
+use birthmark_core::index::trie;
 use birthmark_core::index::{IndexRecord, decode_value};
-use birthmark_core::merkle::TreeHash;
+use birthmark_core::leaf::Leaf;
+use birthmark_core::merkle::{self, TreeHash};
 use birthmark_core::tile::SubtreePlace;
 use birthmark_core::time::Minute;
 use fjall::{Keyspace, Readable, Snapshot};
 
 use super::edge::{HASH_LEN, tile_key};
-use super::{Store, StoreError};
+use super::{REBUILDING, Store, StoreError};
 use crate::ledger::{BlockInfo, Head};
+use crate::trie::{Prefix, Trie};
 
 /// A consistent state of the store.
 pub(crate) struct StoreReader {
@@ -63,6 +66,39 @@ impl StoreReader {
             Some(bytes) => Ok(decode_value(&bytes)?),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The trie over the whole index, if it gives the root that the log's last leaf has.
+    pub(crate) fn checked_trie(&self, head: &Head) -> Result<Trie, StoreError> {
+        if self.get(&self.store.meta, REBUILDING)?.is_some() {
+            return Err(StoreError::IndexUnfinished);
+        }
+        let last = head.size.checked_sub(1).ok_or(StoreError::Damaged { what: "the log is empty" })?;
+        let leaf = self.leaf(TxId(last))?;
+        if merkle::leaf_hash(&leaf) != self.subtree(0, last)? {
+            return Err(StoreError::Damaged { what: "the last leaf is not the one in the tree" });
+        }
+        let Ok(Leaf::Block(block)) = Leaf::decode(&leaf) else {
+            return Err(StoreError::Damaged { what: "the last leaf is not a block's" });
+        };
+        let trie = Trie::build(self.about_keys(), &|prefix: &_| self.index_leaves(prefix))?;
+        if trie.root() == block.index_root { Ok(trie) } else { Err(StoreError::IndexRoot { height: block.height }) }
+    }
+
+    /// About how many keys the index has: those that got new values count more than once for a while.
+    fn about_keys(&self) -> u64 {
+        self.store.index.approximate_len() as u64
+    }
+
+    /// What the index holds under a prefix, sorted by key.
+    pub(crate) fn index_leaves(&self, prefix: &Prefix) -> Result<Vec<trie::Leaf>, StoreError> {
+        let entries = self.snapshot.range(&self.store.index, prefix.range());
+        let leaf = |entry: fjall::Guard| {
+            let (key, value) = entry.into_inner()?;
+            let key = <[u8; 32]>::try_from(&*key).map_err(|_| StoreError::Damaged { what: "an index key" })?;
+            Ok(trie::Leaf { key: Digest::from_bytes(key), value_hash: Digest::of_parts(&[&value]) })
+        };
+        entries.map(leaf).collect()
     }
 
     pub(crate) fn body(&self, digest: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {

@@ -1,0 +1,150 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A store in memory that counts how often it is read.
+#[derive(Default)]
+struct Keys {
+    all: BTreeMap<[u8; 32], Digest>,
+    reads: AtomicUsize,
+}
+
+impl Keys {
+    fn leaves(&self) -> Vec<Leaf> {
+        self.all.iter().map(|(key, value)| leaf(*key, *value)).collect()
+    }
+
+    fn source(&self) -> impl Source {
+        |prefix: &Prefix| {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            Ok(self.all.range(prefix.range()).map(|(key, value)| leaf(*key, *value)).collect())
+        }
+    }
+
+    fn take(&mut self, changed: &[Leaf]) {
+        self.all.extend(changed.iter().map(|leaf| (*leaf.key.as_bytes(), leaf.value_hash)));
+    }
+}
+
+fn leaf(key: [u8; 32], value_hash: Digest) -> Leaf {
+    Leaf { key: Digest::from_bytes(key), value_hash }
+}
+
+/// Keys as they come in a block: hashes, and some that share long prefixes.
+fn changed(seeds: impl IntoIterator<Item = (u32, u8)>, value: u32) -> Vec<Leaf> {
+    let keys: BTreeMap<_, _> = seeds
+        .into_iter()
+        .map(|(seed, turned)| {
+            // Half of the seeds come down to a few keys with one bit turned.
+            let base = if seed % 2 == 0 { seed } else { seed % 8 };
+            let mut key = *Digest::of_parts(&[&base.to_be_bytes()]).as_bytes();
+            if seed % 2 == 1 {
+                key[usize::from(turned / 8)] ^= 0x80 >> (turned % 8);
+            }
+            (key, Digest::of_parts(&[&value.to_be_bytes(), &key]))
+        })
+        .collect();
+    keys.into_iter().map(|(key, value)| leaf(key, value)).collect()
+}
+
+#[test]
+fn a_prefix_covers_the_keys_that_begin_with_it() {
+    let key = Digest::of_parts(&[b"key"]);
+    let mut prefix = Prefix::ALL;
+    for depth in 0..=256 {
+        let range = prefix.range();
+        assert!(range.contains(key.as_bytes()));
+        let begins = |other: &[u8; 32]| {
+            (0..depth).all(|at| trie::is_right(&Digest::from_bytes(*other), at) == trie::is_right(&key, at))
+        };
+        let (first, last) = range.into_inner();
+        assert!(begins(&first) && begins(&last));
+        assert_eq!(first == last, depth == 256);
+        if depth < 256 {
+            let [left, right] = prefix.halves().map(|half| half.range().into_inner());
+            assert_eq!((left.0, right.1), (first, last), "the halves cover all of it");
+            assert!(left.1 < right.0);
+        }
+        prefix = prefix.below(&key);
+    }
+}
+
+#[test]
+fn a_large_block_divides_the_work_and_gives_the_same_root() {
+    let mut keys = Keys::default();
+    let first = changed((0..3000).map(|seed| (2 * seed, 0)), 0);
+    let trie = Trie::empty().updated(&first, &keys.source()).unwrap();
+    assert_eq!(keys.reads.swap(0, Ordering::Relaxed), 0, "there was nothing to read");
+    keys.take(&first);
+    let second = changed((2000..4000).map(|seed| (2 * seed, 0)), 1);
+    let after = trie.updated(&second, &keys.source()).unwrap();
+    keys.take(&second);
+    let leaves = keys.leaves();
+    assert_eq!((after.root(), after.keys()), (trie::root_of(&leaves, 0), 4000));
+    assert_eq!(after, Trie::build(u64::MAX, &keys.source()).unwrap());
+}
+
+#[test]
+fn a_block_reads_only_what_it_touches() {
+    let mut keys = Keys::default();
+    let all = changed((0..5000).map(|seed| (2 * seed, 0)), 0);
+    let trie = Trie::empty().updated(&all, &keys.source()).unwrap();
+    keys.take(&all);
+    let few = changed([(0, 0), (2, 0), (4, 0)], 1);
+    trie.updated(&few, &keys.source()).unwrap();
+    assert!(keys.reads.load(Ordering::Relaxed) <= 3);
+    assert!(all.iter().all(|leaf| trie.path(&leaf.key, &keys.source()).unwrap().siblings.len() < 30));
+}
+
+#[test]
+fn keys_that_appear_or_vanish_behind_its_back_are_noticed() {
+    let mut keys = Keys::default();
+    let all = changed((0..200).map(|seed| (2 * seed, 0)), 0);
+    let trie = Trie::empty().updated(&all, &keys.source()).unwrap();
+    keys.take(&all);
+    let again = &all[7..8];
+    keys.all.remove(all[7].key.as_bytes());
+    let damaged = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Damaged { .. }));
+    assert!(damaged(trie.updated(again, &keys.source()).map(drop)));
+    assert!(damaged(trie.path(&all[7].key, &keys.source()).map(drop)), "never a proof that it is absent");
+    keys.take(&[leaf(*all[7].key.as_bytes(), Digest::from_bytes([1; 32]))]);
+    assert!(damaged(trie.path(&all[7].key, &keys.source()).map(drop)), "nor that it has another value");
+    keys.take(again);
+    assert!(trie.path(&all[7].key, &keys.source()).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_trie_depends_on_the_keys_and_not_on_the_blocks_they_came_in(
+        blocks in prop::collection::vec(prop::collection::vec((0u32..400, any::<u8>()), 0..120), 1..8),
+        asked in prop::collection::vec((0u32..600, any::<u8>()), 20),
+        about in 0u64..1 << 14,
+    ) {
+        let mut keys = Keys::default();
+        let mut trie = Trie::empty();
+        let mut earlier = vec![];
+        for (value, seeds) in (0..).zip(blocks) {
+            let changed = changed(seeds, value);
+            let after = trie.updated(&changed, &keys.source()).unwrap();
+            earlier.push((trie, keys.leaves()));
+            keys.take(&changed);
+            trie = after;
+            let leaves = keys.leaves();
+            prop_assert_eq!((trie.root(), trie.keys()), (trie::root_of(&leaves, 0), leaves.len() as u64));
+            prop_assert_eq!(&trie, &Trie::build(about, &keys.source()).unwrap());
+        }
+        for asked in asked {
+            let key = changed([asked], 0)[0].key;
+            let leaves = keys.leaves();
+            prop_assert_eq!(trie.path(&key, &keys.source()).unwrap(), trie::path_of(&leaves, 0, &key));
+        }
+        for (trie, leaves) in earlier {
+            prop_assert_eq!(trie.root(), trie::root_of(&leaves, 0), "an earlier version stays what it was");
+        }
+    }
+}
