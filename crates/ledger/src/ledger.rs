@@ -234,10 +234,10 @@ impl Ledger {
     pub fn reading(&self) -> Result<Reading, LedgerError> {
         // Applying holds this lock from the first write to the fsync.
         let writer = self.writer.lock();
-        let trie = writer.as_ref().ok_or(LedgerError::Broken)?.trie.clone();
+        let Writer { edge, trie } = writer.as_ref().ok_or(LedgerError::Broken)?;
         let store = self.store.reader();
         let head = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
-        Ok(Reading::new(store, head, trie))
+        Ok(Reading::new(store, head, edge.frontier(), trie.clone()))
     }
 
     /// The root of the log when it had `size` leaves.

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! leaves        be64 tx_id              → leaf
-//! tiles         u8 level ‖ be64 index   → 1 to 256 hashes; the last of a level grows in place
+//! tiles         u8 level ‖ be64 index   → 1 to 256 hashes; the last of a level grows in place;
+//!                                          256 are followed by the 16 hashes four levels above them
 //! index         index key               → list of records (`birthmark_core::index`)
 //! bodies        body digest             → be64 tx_id ‖ u8 assurance
 //! blocks        be64 height             → digest 32 ‖ parent 32 ‖ be32 minute ‖ be64 first ‖ be32 count
@@ -274,7 +275,7 @@ impl std::fmt::Debug for Store {
 }
 
 const REBUILDING: &str = "rebuilding";
-/// 2: block leaves carry the root of the index.
+/// 2: block leaves carry the root of the index, and tiles their middle hashes.
 const FORMAT: u8 = 2;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;

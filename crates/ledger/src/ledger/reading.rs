@@ -10,7 +10,7 @@ use birthmark_core::ids::{Height, TxId};
 use birthmark_core::index::IndexRecord;
 use birthmark_core::index::trie::{self, End};
 use birthmark_core::leaf::RecordLeaf;
-use birthmark_core::merkle::{self, TreeHash};
+use birthmark_core::merkle::{self, Frontier, TreeHash};
 use birthmark_core::tile::{Tile, TileKind, encode_entries};
 
 use super::{BlockInfo, Head, LedgerError, record_leaf};
@@ -39,6 +39,9 @@ pub struct Reading {
     store: StoreReader,
     head: Head,
     trie: Trie,
+    /// The complete subtrees that make up the log: every proof needs some, and the last ones lie in
+    /// unfinished tiles.
+    peaks: Vec<((u8, u64), TreeHash)>,
     /// The log's last leaf, a block's, and its inclusion: the same for every proof from the index.
     last: OnceLock<(Vec<u8>, Vec<TreeHash>)>,
 }
@@ -57,8 +60,9 @@ pub struct IndexProof {
 }
 
 impl Reading {
-    pub(super) const fn new(store: StoreReader, head: Head, trie: Trie) -> Self {
-        Self { store, head, trie, last: OnceLock::new() }
+    pub(super) fn new(store: StoreReader, head: Head, frontier: &Frontier, trie: Trie) -> Self {
+        let peaks = merkle::peak_nodes(head.size).zip(frontier.peaks().iter().copied()).collect();
+        Self { store, head, trie, peaks, last: OnceLock::new() }
     }
 
     /// The block that this is the state after.
@@ -78,13 +82,13 @@ impl Reading {
         let Some(best) = records.first().copied() else { return Ok(None) };
         let leaf_bytes = self.store.leaf(best.tx_id)?;
         let leaf = record_leaf(&leaf_bytes)?;
-        Ok(Some(Found {
-            leaf,
-            leaf_bytes,
-            height: self.store.height_of(best.tx_id)?,
-            endorsement: self.store.endorsement(best.tx_id)?,
-            records,
-        }))
+        // Most records have none, and then there is nothing to look up.
+        let endorsement = match leaf.endorsement_hash {
+            Some(_) => self.store.endorsement(best.tx_id)?,
+            None => None,
+        };
+        let height = self.store.height_of(best.tx_id)?;
+        Ok(Some(Found { records, leaf_bytes, leaf, height, endorsement }))
     }
 
     /// A record's endorsement: `key_id ‖ signature`, if it has one and this store keeps it.
@@ -94,7 +98,10 @@ impl Reading {
 
     /// The hashes that show leaf `tx_id` to be in the log.
     pub fn prove_inclusion(&self, tx_id: TxId) -> Result<Vec<TreeHash>, LedgerError> {
-        Ok(merkle::prove_inclusion(tx_id.0, self.head.size, &mut |level, index| self.store.subtree(level, index))?)
+        Ok(merkle::prove_inclusion(tx_id.0, self.head.size, &mut |level, index| {
+            let peak = self.peaks.iter().find(|(place, _)| *place == (level, index));
+            peak.map_or_else(|| self.store.subtree(level, index), |(_, hash)| Ok(*hash))
+        })?)
     }
 
     /// How many image hashes are recorded.

@@ -15,7 +15,7 @@ use birthmark_core::tile::SubtreePlace;
 use birthmark_core::time::Minute;
 use fjall::{Keyspace, Readable, Snapshot};
 
-use super::edge::{HASH_LEN, tile_key};
+use super::edge::{HASH_LEN, hash_in, tile_key};
 use super::{REBUILDING, Store, StoreError};
 use crate::ledger::{BlockInfo, Head};
 use crate::trie::{Prefix, Trie};
@@ -141,7 +141,7 @@ impl StoreReader {
     /// The hash of a complete subtree, for proofs.
     pub(crate) fn subtree(&self, level: u8, index: u64) -> Result<TreeHash, StoreError> {
         let place = SubtreePlace::of(level, index)?;
-        let hashes = self.tile(place.tile_level, place.tile_index, 1)?;
-        Ok(place.hash_in(&hashes)?)
+        let tile = self.tile(place.tile_level, place.tile_index, 1)?;
+        Ok(hash_in(&tile, &place, level, index)?)
     }
 }
