@@ -113,7 +113,11 @@ pub(crate) struct BlockId {
 
 impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let database = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
+        let database = Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(1)
+            .open()?;
         let keyspace =
             |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
         Ok(Self {
@@ -279,5 +283,7 @@ const REBUILDING: &str = "rebuilding";
 const FORMAT: u8 = 2;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// The least that `fjall` takes. Whatever is in the journals is read again at the start.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 /// Eight keyspaces; what they hold in memory together stays well below a node's allowance.
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;

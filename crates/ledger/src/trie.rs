@@ -5,7 +5,7 @@
 //!
 //! Not for: the rules of the hashes (`birthmark_core::index::trie`), nor for keys and values, which lie
 //! in the store alone: a subtree of at most [`FEW`] keys is read whenever it is needed. So all this is
-//! derived data, 112 bytes for about twenty keys, that can be lost at any time.
+//! derived data, 112 bytes for about sixteen keys, that can be lost at any time.
 //!
 //! A trie never changes; a block makes a new one that shares what it did not touch. A reader's snapshot
 //! of the store and the trie of the same block therefore fit each other for as long as the reader wants,
@@ -222,9 +222,9 @@ fn merged(kept: &[Leaf], changed: &[Leaf]) -> Vec<Leaf> {
     all
 }
 
-/// Most keys of a subtree that is read from the store whenever it is needed. More save memory, fewer
-/// save time: about twenty are hashed for each key that changes and for each proof.
-const FEW: usize = 32;
+/// Most keys of a subtree that is read from the store whenever it is needed: sixteen on average. More
+/// would save memory, fewer time, since all are read and hashed for each key that changes and each proof.
+const FEW: usize = 24;
 /// Keys that a rebuild reads at once, so that it needs little memory whatever the size.
 const READ_AT_ONCE: u64 = 1024;
 const MAX_READS_DEPTH: u32 = 20;
