@@ -3,9 +3,11 @@
 //! For: keeping the canonical raw so that anybody can compute the raw hash again, without our programs:
 //! the file's one strip, from `StripOffsets` over `StripByteCounts` bytes, *is* the canonical raw.
 //!
-//! Not for: DNGs in general. Compressed, tiled or big-endian ones are refused by name; what a camera's
-//! own software writes is its sensor's affair.
+//! Read are files of other programs too, as long as their samples are not compressed (`reader`).
 //!
+//! Not for: DNGs in general. Compressed, tiled or big-endian ones are refused by name.
+//!
+//! What is written:
 //! ```text
 //! "II" ‖ le16 42 ‖ le32 8 ‖ main directory ‖ EXIF directory ‖ canonical raw
 //! ```
@@ -19,7 +21,7 @@ use crate::exif::{CaptureDetails, ExifError, TooLong, write_directories};
 use crate::ifd::{HEADER, Value};
 use crate::raw_frame::RawFrame;
 
-pub use reader::{DngError, read_canonical_raw};
+pub use reader::{DngError, DngFile, read, read_canonical_raw};
 
 /// Why no DNG was written.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +114,8 @@ mod tag {
     pub(super) const BITS_PER_SAMPLE: u16 = 258;
     pub(super) const COMPRESSION: u16 = 259;
     pub(super) const PHOTOMETRIC: u16 = 262;
+    pub(super) const MAKE: u16 = 271;
+    pub(super) const MODEL: u16 = 272;
     pub(super) const STRIP_OFFSETS: u16 = 273;
     pub(super) const ORIENTATION: u16 = 274;
     pub(super) const SAMPLES_PER_PIXEL: u16 = 277;
@@ -119,6 +123,9 @@ mod tag {
     pub(super) const STRIP_BYTE_COUNTS: u16 = 279;
     pub(super) const PLANAR_CONFIGURATION: u16 = 284;
     pub(super) const SUB_IFDS: u16 = 330;
+    pub(super) const EXPOSURE_TIME: u16 = 33_434;
+    pub(super) const EXIF_IFD: u16 = 34_665;
+    pub(super) const ISO: u16 = 34_855;
     pub(super) const CFA_REPEAT_PATTERN_DIM: u16 = 33_421;
     pub(super) const CFA_PATTERN: u16 = 33_422;
     pub(super) const DNG_VERSION: u16 = 50_706;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exif::{CaptureTime, TimeSource};
-use crate::raw_frame::{CfaOrder, ColourProfile, FrameSize, FrameSizeError, RawFormat};
+use crate::raw_frame::{CfaOrder, ColourProfile, FrameSize, FrameSizeError, RawFormat, RawFrameError};
 use crate::sensor::{ExposureMetadata, Origin};
 
 fn metadata() -> ExposureMetadata {
@@ -55,6 +55,13 @@ fn strip_is_the_canonical_raw_at_the_end_of_the_file() {
 }
 
 #[test]
+fn exposure_and_camera_come_back() {
+    let read = read(&file_of(&frame(18, 16))).unwrap();
+    assert_eq!((read.make.as_deref(), read.model.as_deref()), (Some("Birthmark"), Some("Test")));
+    assert_eq!((read.exposure_time, read.iso), (Some(Duration::from_millis(10)), Some(100)));
+}
+
+#[test]
 fn what_cannot_be_read_is_named() {
     let file = file_of(&frame(18, 16));
     let number = |value: u32| value.to_le_bytes();
@@ -72,10 +79,7 @@ fn what_cannot_be_read_is_named() {
             with_tag(&file, tag::COMPRESSION, number(7)),
             DngError::Unsupported { what: "compression", value: 7, supported: 1 },
         ),
-        (
-            with_tag(&file, tag::BITS_PER_SAMPLE, number(12)),
-            DngError::Unsupported { what: "bits per sample", value: 12, supported: 16 },
-        ),
+        (with_tag(&file, tag::BITS_PER_SAMPLE, number(9)), DngError::Bits(9)),
         (
             with_tag(&file, tag::SAMPLES_PER_PIXEL, number(3)),
             DngError::Unsupported { what: "number of samples per pixel", value: 3, supported: 1 },
@@ -83,6 +87,9 @@ fn what_cannot_be_read_is_named() {
     ] {
         assert_eq!(read_canonical_raw(&changed), Err(expected));
     }
+    // Samples of 12 bits need fewer bytes than are there, and no receiver leaves such gaps.
+    let narrow = with_tag(&file, tag::BITS_PER_SAMPLE, number(12));
+    assert!(matches!(read_canonical_raw(&narrow), Err(DngError::Frame(RawFrameError::Length { .. }))));
     let short = with_tag(&file, tag::STRIP_BYTE_COUNTS, number(18 * 16 * 2 - 2));
     assert!(matches!(read_canonical_raw(&short), Err(DngError::Frame(_))));
 }
