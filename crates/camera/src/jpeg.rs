@@ -4,6 +4,8 @@
 //! and with the EXIF segment inside from the start: the hash of the bytes that come out is the hash of
 //! the file.
 //!
+//! A picture that a sensor's own image processor made gets the EXIF segment by [`with_exif`].
+//!
 //! Not for: what the picture looks like (`isp`) or what EXIF says (`exif`).
 //!
 //! Quality 95. Chroma is averaged over 2 x 2 pixels (4:2:0): the mosaic has seen red and blue on a
@@ -15,11 +17,15 @@
 //! SOI ‖ APP0 "JFIF" ‖ APP1 "Exif\0\0" TIFF ‖ SOF0 ‖ DQT… ‖ DHT… ‖ DRI ‖ SOS ‖ band ‖ RST0 ‖ band ‖ RST1 ‖ … ‖ EOI
 //! ```
 
+mod with_exif;
+
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder, EncodingError, SamplingFactor};
 use rayon::prelude::*;
 
 use crate::isp::Developer;
 use crate::raw_frame::RawFrame;
+
+pub use with_exif::with_exif;
 
 /// Why there is no JPEG.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +36,8 @@ pub enum JpegError {
     /// More EXIF than a segment holds.
     #[error("{0} bytes of EXIF do not fit a JPEG segment")]
     ExifTooLong(usize),
-    /// The encoder's output has changed its shape.
-    #[error("the encoder wrote something that is not the expected JPEG")]
+    /// The encoder's output has changed its shape, or what a sensor gave is none.
+    #[error("the JPEG does not have the structure of one")]
     Structure,
 }
 
