@@ -34,7 +34,7 @@ use crate::exif::{CaptureDetails, CaptureTime, ExifError, TimeSource};
 use crate::jpeg::{self, JpegError};
 use crate::queue::{NewPhoto, PhotoHashes, PhotoId, Queue, QueueError};
 use crate::raw_frame::RawFrame;
-use crate::sensor::{Exposure, Sensor, SensorError};
+use crate::sensor::{Exposure, Picture, Sensor, SensorError};
 
 pub use recover::Recovery;
 pub use step::Step;
@@ -163,13 +163,13 @@ impl<S: Sensor> Camera<S> {
     /// Takes one photograph. When this returns `Ok`, it survives a power cut, and so does its row.
     /// Blocks for the exposure, the computing and the disk.
     pub fn capture(&mut self, on_step: &mut dyn FnMut(Step)) -> Result<Captured, CaptureError> {
-        let Exposure { raw, metadata } = self.settings.sensor.expose()?;
+        let Exposure { raw, metadata, picture } = self.settings.sensor.expose()?;
         let frame = self.number(metadata.frame)?;
         on_step(Step::RawCaptured { size: raw.format().size, origin: metadata.origin });
         let time = CaptureTime { at: self.settings.clock.now(), source: self.settings.time_source };
         let details = CaptureDetails { metadata: &metadata, time };
         let files = Files::of(frame);
-        let made = files.write(&self.settings.data, &raw, &details)?;
+        let made = files.write(&self.settings.data, &raw, picture, &details)?;
         on_step(Step::RawHashed { hash: made.hashes.raw });
         on_step(Step::JpegProcessed { bytes: made.jpeg_bytes });
         on_step(Step::ProcessedHashed { hash: made.hashes.processed });
@@ -221,9 +221,18 @@ impl Files {
     }
 
     /// Writes both files, side by side on two threads. If one fails, the other is taken away again.
-    fn write(&self, data: &Path, raw: &RawFrame, details: &CaptureDetails<'_>) -> Result<Made, CaptureError> {
+    fn write(
+        &self,
+        data: &Path,
+        raw: &RawFrame,
+        picture: Picture,
+        details: &CaptureDetails<'_>,
+    ) -> Result<Made, CaptureError> {
         let (dng, jpeg) = (data.join(&self.dng), data.join(&self.jpeg));
-        let (raw_made, jpeg_made) = rayon::join(|| write_dng(&dng, raw, details), || write_jpeg(&jpeg, raw, details));
+        let (raw_made, jpeg_made) = rayon::join(
+            || write_dng(&dng, raw, details),
+            || jpeg_of(raw, picture, details).and_then(|bytes| write_jpeg(&jpeg, &bytes)),
+        );
         match (raw_made, jpeg_made) {
             (Ok(raw), Ok((processed, image_data, jpeg_bytes))) => {
                 Ok(Made { hashes: PhotoHashes { raw, processed, image_data }, jpeg_bytes })
@@ -258,15 +267,19 @@ fn write_dng(path: &Path, raw: &RawFrame, details: &CaptureDetails<'_>) -> Resul
     Ok(hash)
 }
 
-fn write_jpeg(
-    path: &Path,
-    raw: &RawFrame,
-    details: &CaptureDetails<'_>,
-) -> Result<(ImageHash, ImageHash, usize), CaptureError> {
-    let jpeg = jpeg::encode(raw, &details.to_exif(raw.format().size)?)?;
-    let image_data = jpeg_image_data(&jpeg).ok_or(CaptureError::JpegStructure)?;
-    write_durably(path, IfTaken::Refuse, |file| file.write_all(&jpeg))?;
-    Ok((ImageHash::of(&jpeg), image_data, jpeg.len()))
+/// The file that is hashed: with EXIF already inside.
+fn jpeg_of(raw: &RawFrame, picture: Picture, details: &CaptureDetails<'_>) -> Result<Vec<u8>, CaptureError> {
+    let exif = || details.to_exif(raw.format().size);
+    Ok(match picture {
+        Picture::Undeveloped => jpeg::encode(raw, &exif()?)?,
+        Picture::Developed(made) => jpeg::with_exif(&made, &exif()?)?,
+    })
+}
+
+fn write_jpeg(path: &Path, jpeg: &[u8]) -> Result<(ImageHash, ImageHash, usize), CaptureError> {
+    let image_data = jpeg_image_data(jpeg).ok_or(CaptureError::JpegStructure)?;
+    write_durably(path, IfTaken::Refuse, |file| file.write_all(jpeg))?;
+    Ok((ImageHash::of(jpeg), image_data, jpeg.len()))
 }
 
 const PHOTOS: &str = "photos";

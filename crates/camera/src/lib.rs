@@ -25,4 +25,4 @@ pub mod sensor;
 pub mod upload;
 
 pub use raw_frame::{FrameSize, RawFrame};
-pub use sensor::{Exposure, ExposureMetadata, Sensor, SensorError};
+pub use sensor::{Exposure, ExposureMetadata, Picture, Sensor, SensorError};

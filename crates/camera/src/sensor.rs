@@ -5,19 +5,27 @@
 //!
 //! Not for: developing (`isp`, `jpeg`), keeping (`dng`, `durable_file`) or registering an exposure.
 //!
-//! Every sensor says by [`Origin`] whether light was involved, and every file says so after it.
+//! Every sensor says by [`Origin`] what stood behind an exposure, and every file says so after it.
 
+pub mod rpicam;
 pub mod simulated;
 
 use std::fmt;
 use std::time::Duration;
 
+use self::rpicam::RpicamError;
 use crate::raw_frame::{RawFrame, RawFrameError};
 
 /// Something that gives one exposure when asked.
 pub trait Sensor: fmt::Debug + Send {
-    /// Opens the shutter once and waits for the samples.
+    /// Opens the shutter once and waits for the samples. Blocks. After an error it may be asked again.
     fn expose(&mut self) -> Result<Exposure, SensorError>;
+}
+
+impl<S: Sensor + ?Sized> Sensor for Box<S> {
+    fn expose(&mut self) -> Result<Exposure, SensorError> {
+        (**self).expose()
+    }
 }
 
 /// What one opening of the shutter gave.
@@ -27,6 +35,17 @@ pub struct Exposure {
     pub raw: RawFrame,
     /// How it saw it.
     pub metadata: ExposureMetadata,
+    /// The picture that came with it, if one did.
+    pub picture: Picture,
+}
+
+/// The JPEG of an exposure, as far as its source made one.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Picture {
+    /// None: it is developed from the raw frame.
+    Undeveloped,
+    /// The image processor's, of this very exposure. It gets our EXIF before anything is hashed.
+    Developed(Vec<u8>),
 }
 
 /// The circumstances of an exposure, as EXIF and DNG record them.
@@ -36,7 +55,7 @@ pub struct ExposureMetadata {
     pub make: String,
     /// Which camera it is.
     pub model: String,
-    /// Whether there was light.
+    /// What stood behind it.
     pub origin: Origin,
     /// The exposure's number in the life of this sensor.
     pub frame: u64,
@@ -50,10 +69,10 @@ pub struct ExposureMetadata {
     pub lens: Option<String>,
 }
 
-/// Whether an exposure shows the world.
+/// What stood behind an exposure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Light fell on silicon.
+    /// Light fell on silicon, and the samples came from this camera's own sensor.
     Hardware,
     /// A program computed the samples.
     Simulation,
@@ -66,6 +85,19 @@ pub enum SensorError {
     #[error("the sensor gave no usable frame: {0}")]
     Frame(#[from] RawFrameError),
     /// All frame numbers are used up.
-    #[error("the simulated sensor has used its last frame number")]
+    #[error("the sensor has used its last frame number")]
     FramesExhausted,
+    /// The Raspberry Pi's camera program.
+    #[error(transparent)]
+    Rpicam(#[from] RpicamError),
+}
+
+/// A picture is shown by its length alone.
+impl fmt::Debug for Picture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undeveloped => f.write_str("Undeveloped"),
+            Self::Developed(jpeg) => write!(f, "Developed({} bytes)", jpeg.len()),
+        }
+    }
 }

@@ -29,7 +29,7 @@ pub use photograph::PhotographError;
 pub use scene::{Scene, SceneError};
 
 use self::noise::Normal;
-use super::{Exposure, ExposureMetadata, Origin, Sensor, SensorError};
+use super::{Exposure, ExposureMetadata, Origin, Picture, Sensor, SensorError};
 use crate::raw_frame::{CfaOrder, ColourProfile, FrameSize, RawFormat, RawFrame};
 
 /// A camera without light: a scene held still before a sensor with its own fixed pattern.
@@ -113,7 +113,7 @@ impl Sensor for SimulatedImx477 {
         self.next_frame = frame.checked_add(1).ok_or(SensorError::FramesExhausted)?;
         let black = [model::BLACK_LEVEL; 4];
         let format = RawFormat { size: self.size, cfa: CFA, black, white: model::WHITE_LEVEL, colour: COLOUR };
-        Ok(Exposure { raw: RawFrame::new(format, bytes)?, metadata: metadata(frame) })
+        Ok(Exposure { raw: RawFrame::new(format, bytes)?, metadata: metadata(frame), picture: Picture::Undeveloped })
     }
 }
 
