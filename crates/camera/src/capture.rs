@@ -9,6 +9,7 @@
 //! <data>/photos/IMG_000042.dng   its one strip is the canonical raw
 //!               IMG_000042.jpg   IMG_000042.jpg.tlog-proof (later)
 //!               .lock            shared by cameras at work, alone to one that mends
+//!               .other-programs  only where photographs of other programs are kept
 //! ```
 //!
 //! What a killed process leaves behind is mended when a camera is opened and no other is at work:
@@ -16,6 +17,7 @@
 //! and queued ("recovered"). A single file of a pair is reported and left alone.
 
 mod recover;
+mod source;
 mod step;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -34,7 +36,9 @@ use crate::exif::{CaptureDetails, CaptureTime, ExifError, TimeSource};
 use crate::jpeg::{self, JpegError};
 use crate::queue::{NewPhoto, PhotoHashes, PhotoId, Queue, QueueError};
 use crate::raw_frame::RawFrame;
-use crate::sensor::{Exposure, Picture, Sensor, SensorError};
+use crate::sensor::{Exposure, Origin, Picture, Sensor, SensorError};
+
+use source::Source;
 
 pub use recover::Recovery;
 pub use step::Step;
@@ -60,6 +64,7 @@ pub struct CameraSettings<S> {
 #[derive(Debug)]
 pub struct Camera<S> {
     settings: CameraSettings<S>,
+    source: Source,
     /// Held shared for as long as this camera may write files.
     _at_work: File,
 }
@@ -105,6 +110,25 @@ pub enum CaptureError {
         /// What was reserved and is left.
         reserved: Range<u64>,
     },
+    /// A photograph of another program where a sensor's are kept, or the reverse.
+    #[error("{}", if *.0 == Origin::OtherProgram {
+        "a photograph of another program is not kept as a capture of this camera's sensor"
+    } else {
+        "a capture of a sensor is not kept as a photograph of another program"
+    })]
+    Source(Origin),
+    /// The data folder is for photographs of the other kind: they have another authority, thus another queue.
+    #[error("{}: {}", path.display(), if *other_programs {
+        "holds photographs of other programs; a sensor needs a data folder of its own"
+    } else {
+        "holds photographs of a sensor; those of other programs need a data folder of their own"
+    })]
+    OtherSource {
+        /// The folder of photographs.
+        path: PathBuf,
+        /// Whether it holds photographs of other programs.
+        other_programs: bool,
+    },
     /// No JPEG could be made.
     #[error(transparent)]
     Jpeg(#[from] JpegError),
@@ -137,6 +161,17 @@ impl<S: Sensor> Camera<S> {
     /// Prepares the data folder and, if no other camera is at work there, mends what a killed one left.
     /// Blocks; photographs that are recovered are read and hashed.
     pub fn open(settings: CameraSettings<S>) -> Result<(Self, Recovery), CaptureError> {
+        Self::open_for(Source::Sensor, settings)
+    }
+
+    /// As [`Camera::open`], but for [`watch`](crate::sensor::watch): the data folder is marked as one of
+    /// photographs that no sensor of ours vouches for, and its queue must be submitted under an authority
+    /// whose policy allows them.
+    pub fn open_for_other_programs(settings: CameraSettings<S>) -> Result<(Self, Recovery), CaptureError> {
+        Self::open_for(Source::OtherPrograms, settings)
+    }
+
+    fn open_for(source: Source, settings: CameraSettings<S>) -> Result<(Self, Recovery), CaptureError> {
         let photos = settings.data.join(PHOTOS);
         let in_folder = |source| CaptureError::Folder { path: photos.clone(), source };
         match fs::create_dir(&photos) {
@@ -149,21 +184,28 @@ impl<S: Sensor> Camera<S> {
         let lock = lock.map_err(in_folder)?;
         let recovery = match lock.try_lock() {
             Ok(()) => {
+                source.claim(&photos)?;
                 let recovery = recover::recover(&settings.data, &settings.queue)?;
                 lock.unlock().map_err(in_folder)?;
                 recovery
             }
-            Err(TryLockError::WouldBlock) => Recovery::default(),
+            Err(TryLockError::WouldBlock) => {
+                source.check(&photos)?;
+                Recovery::default()
+            }
             Err(TryLockError::Error(error)) => return Err(in_folder(error)),
         };
         lock.lock_shared().map_err(in_folder)?;
-        Ok((Self { settings, _at_work: lock }, recovery))
+        Ok((Self { settings, source, _at_work: lock }, recovery))
     }
 
     /// Takes one photograph. When this returns `Ok`, it survives a power cut, and so does its row.
     /// Blocks for the exposure, the computing and the disk.
     pub fn capture(&mut self, on_step: &mut dyn FnMut(Step)) -> Result<Captured, CaptureError> {
         let Exposure { raw, metadata, picture } = self.settings.sensor.expose()?;
+        if !self.source.takes(metadata.origin) {
+            return Err(CaptureError::Source(metadata.origin));
+        }
         let frame = self.number(metadata.frame)?;
         on_step(Step::RawCaptured { size: raw.format().size, origin: metadata.origin });
         let time = CaptureTime { at: self.settings.clock.now(), source: self.settings.time_source };
@@ -176,6 +218,7 @@ impl<S: Sensor> Camera<S> {
         let Files { jpeg, dng } = files;
         let (taken_at, time_source) = (time.at, time.source);
         let captured = self.enqueue(NewPhoto { frame, taken_at, time_source, jpeg, dng, hashes: made.hashes })?;
+        self.settings.sensor.kept();
         on_step(Step::Queued);
         Ok(captured)
     }
@@ -267,12 +310,13 @@ fn write_dng(path: &Path, raw: &RawFrame, details: &CaptureDetails<'_>) -> Resul
     Ok(hash)
 }
 
-/// The file that is hashed: with EXIF already inside.
+/// The file that is hashed: with EXIF already inside, unless it is somebody else's.
 fn jpeg_of(raw: &RawFrame, picture: Picture, details: &CaptureDetails<'_>) -> Result<Vec<u8>, CaptureError> {
     let exif = || details.to_exif(raw.format().size);
     Ok(match picture {
         Picture::Undeveloped => jpeg::encode(raw, &exif()?)?,
         Picture::Developed(made) => jpeg::with_exif(&made, &exif()?)?,
+        Picture::Published(file) => file,
     })
 }
 

@@ -128,6 +128,7 @@ impl CaptureDetails<'_> {
         match self.metadata.origin {
             Origin::Hardware => "Photograph registered with Birthmark".to_owned(),
             Origin::Simulation => "simulated: no light was involved in this picture; not a photograph".to_owned(),
+            Origin::OtherProgram => "written by another program; no sensor of this camera vouches for it".to_owned(),
         }
     }
 
@@ -135,6 +136,7 @@ impl CaptureDetails<'_> {
         let sensor = match self.metadata.origin {
             Origin::Hardware => "hardware",
             Origin::Simulation => "simulated",
+            Origin::OtherProgram => "other program",
         };
         format!("sensor={sensor}; frame={}; time_source={}", self.metadata.frame, self.time.source.as_str())
     }
@@ -246,6 +248,14 @@ mod tests {
         assert!(text.contains("sensor=simulated"));
         assert!(text.contains("simulated: no light"));
         assert!(text.contains("1970:01:01 00:00:00"));
+    }
+
+    #[test]
+    fn files_of_other_programs_say_so() {
+        let metadata = ExposureMetadata { origin: Origin::OtherProgram, ..metadata() };
+        let exif = CaptureDetails { metadata: &metadata, time: time(0) }.to_exif(FrameSize::IMX477).unwrap();
+        let text = String::from_utf8_lossy(&exif);
+        assert!(text.contains("sensor=other program") && text.contains("written by another program"), "{text}");
     }
 
     #[test]

@@ -9,22 +9,31 @@
 
 pub mod rpicam;
 pub mod simulated;
+pub mod watch;
 
 use std::fmt;
 use std::time::Duration;
 
 use self::rpicam::RpicamError;
+use self::watch::WatchError;
 use crate::raw_frame::{RawFrame, RawFrameError};
 
 /// Something that gives one exposure when asked.
 pub trait Sensor: fmt::Debug + Send {
     /// Opens the shutter once and waits for the samples. Blocks. After an error it may be asked again.
     fn expose(&mut self) -> Result<Exposure, SensorError>;
+
+    /// Is told that the last exposure is on disk and in the queue, and need not be given again.
+    fn kept(&mut self) {}
 }
 
 impl<S: Sensor + ?Sized> Sensor for Box<S> {
     fn expose(&mut self) -> Result<Exposure, SensorError> {
         (**self).expose()
+    }
+
+    fn kept(&mut self) {
+        (**self).kept();
     }
 }
 
@@ -46,6 +55,8 @@ pub enum Picture {
     Undeveloped,
     /// The image processor's, of this very exposure. It gets our EXIF before anything is hashed.
     Developed(Vec<u8>),
+    /// A file that others may hold already. It is kept and hashed byte for byte.
+    Published(Vec<u8>),
 }
 
 /// The circumstances of an exposure, as EXIF and DNG record them.
@@ -76,6 +87,8 @@ pub enum Origin {
     Hardware,
     /// A program computed the samples.
     Simulation,
+    /// Another program left files in a folder. Whatever they show, no sensor of ours vouches for it.
+    OtherProgram,
 }
 
 /// Why there is no exposure.
@@ -90,6 +103,9 @@ pub enum SensorError {
     /// The Raspberry Pi's camera program.
     #[error(transparent)]
     Rpicam(#[from] RpicamError),
+    /// The folder that another program fills.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
 }
 
 /// A picture is shown by its length alone.
@@ -98,6 +114,7 @@ impl fmt::Debug for Picture {
         match self {
             Self::Undeveloped => f.write_str("Undeveloped"),
             Self::Developed(jpeg) => write!(f, "Developed({} bytes)", jpeg.len()),
+            Self::Published(jpeg) => write!(f, "Published({} bytes)", jpeg.len()),
         }
     }
 }

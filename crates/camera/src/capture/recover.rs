@@ -57,6 +57,11 @@ pub(super) fn recover(data: &Path, queue: &Queue) -> Result<Recovery, CaptureErr
     Ok(recovery)
 }
 
+/// Whether there is no photograph in the folder, nor a part of one.
+pub(super) fn is_empty(photos: &Path) -> io::Result<bool> {
+    pairs(photos).map(|pairs| pairs.is_empty())
+}
+
 /// The numbers of all photographs in the folder, in order.
 fn pairs(photos: &Path) -> io::Result<BTreeMap<u64, Pair>> {
     let mut pairs = BTreeMap::<u64, Pair>::new();

@@ -92,6 +92,7 @@ impl fmt::Display for Step {
                 match origin {
                     Origin::Hardware => f.write_str(")"),
                     Origin::Simulation => f.write_str(", simulated sensor)"),
+                    Origin::OtherProgram => f.write_str(", from another program)"),
                 }
             }
             Self::RawHashed { hash } => write!(f, "Raw hash computed on the CPU (software key, no TPM): {hash}"),

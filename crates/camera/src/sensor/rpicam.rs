@@ -38,7 +38,7 @@ pub use self::metadata::MetadataError;
 use self::command::CommandLine;
 use self::scratch::Scratch;
 use self::shot::Shot;
-
+pub(crate) use self::shot::jpeg_exposure_time;
 use self::supervisor::{Reply, Supervisor};
 use super::{Exposure, ExposureMetadata, Origin, Picture, Sensor, SensorError};
 use crate::dng::DngError;

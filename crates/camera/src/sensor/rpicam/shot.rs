@@ -71,7 +71,7 @@ pub(super) fn check(files: ShotFiles, expected: Expected) -> Result<Shot, Rpicam
 }
 
 /// The exposure time in a JPEG's EXIF, where there is one.
-fn jpeg_exposure_time(jpeg: &[u8]) -> Option<Duration> {
+pub(crate) fn jpeg_exposure_time(jpeg: &[u8]) -> Option<Duration> {
     let exif = exif::Reader::new().read_from_container(&mut Cursor::new(jpeg)).ok()?;
     match &exif.get_field(Tag::ExposureTime, In::PRIMARY)?.value {
         Value::Rational(values) => Duration::try_from_secs_f64(values.first()?.to_f64()).ok(),
