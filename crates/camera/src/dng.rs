@@ -5,7 +5,7 @@
 //!
 //! Read are files of other programs too, as long as their samples are not compressed (`reader`).
 //!
-//! Not for: DNGs in general. Compressed, tiled or big-endian ones are refused by name.
+//! Not for: DNGs in general. Compressed, truly tiled or big-endian ones are refused by name.
 //!
 //! What is written:
 //! ```text
@@ -122,6 +122,10 @@ mod tag {
     pub(super) const ROWS_PER_STRIP: u16 = 278;
     pub(super) const STRIP_BYTE_COUNTS: u16 = 279;
     pub(super) const PLANAR_CONFIGURATION: u16 = 284;
+    pub(super) const TILE_WIDTH: u16 = 322;
+    pub(super) const TILE_LENGTH: u16 = 323;
+    pub(super) const TILE_OFFSETS: u16 = 324;
+    pub(super) const TILE_BYTE_COUNTS: u16 = 325;
     pub(super) const SUB_IFDS: u16 = 330;
     pub(super) const EXPOSURE_TIME: u16 = 33_434;
     pub(super) const EXIF_IFD: u16 = 34_665;

@@ -136,6 +136,30 @@ fn samples_in_strips_below_a_preview_are_found() {
 }
 
 #[test]
+fn tile_that_is_the_whole_frame_is_read_and_other_tiles_are_not() {
+    let frame = frame(16, 16);
+    let tiled = |length: u32| {
+        let mut main = crate::ifd::Directory::default();
+        main.set(tag::IMAGE_WIDTH, Value::long(16))
+            .set(tag::IMAGE_LENGTH, Value::long(16))
+            .set(tag::BITS_PER_SAMPLE, Value::short(16))
+            .set(tag::PHOTOMETRIC, Value::short(PHOTOMETRIC_CFA))
+            .set(tag::CFA_PATTERN, Value::Byte(vec![2, 1, 1, 0]))
+            .set(tag::TILE_WIDTH, Value::long(16))
+            .set(tag::TILE_LENGTH, Value::long(length))
+            .set(tag::TILE_OFFSETS, Value::long(256))
+            .set(tag::TILE_BYTE_COUNTS, Value::long(512));
+        let mut file = HEADER.to_vec();
+        main.write(&mut file).unwrap();
+        file.resize(256, 0);
+        file.extend(frame.canonical_bytes());
+        file
+    };
+    assert_eq!(read_canonical_raw(&tiled(16)).unwrap().hash(), frame.hash());
+    assert_eq!(read_canonical_raw(&tiled(8)), Err(DngError::Missing("StripOffsets")));
+}
+
+#[test]
 fn a_directory_that_points_to_itself_ends() {
     let mut main = crate::ifd::Directory::default();
     main.set(tag::SUB_IFDS, Value::Long(vec![8; 100]));

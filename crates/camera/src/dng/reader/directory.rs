@@ -53,10 +53,15 @@ impl<'a> Entries<'a> {
         self.number(tag::EXIF_IFD).ok().flatten().and_then(|offset| Self::at(self.file, offset).ok())
     }
 
-    /// The bytes of all strips, which must be one stretch of the file.
+    /// The bytes of all strips, which must be one stretch of the file. A tile that is the whole frame is
+    /// a strip by another name: that is how Python's `pidng` writes.
     pub(super) fn strips(&self) -> Result<&'a [u8], DngError> {
-        let offsets = self.numbers(tag::STRIP_OFFSETS, "StripOffsets")?;
-        let counts = self.numbers(tag::STRIP_BYTE_COUNTS, "StripByteCounts")?;
+        let mut offsets = self.numbers(tag::STRIP_OFFSETS, "StripOffsets")?;
+        let mut counts = self.numbers(tag::STRIP_BYTE_COUNTS, "StripByteCounts")?;
+        if offsets.is_empty() && self.is_one_tile()? {
+            offsets = self.numbers(tag::TILE_OFFSETS, "TileOffsets")?;
+            counts = self.numbers(tag::TILE_BYTE_COUNTS, "TileByteCounts")?;
+        }
         let first = *offsets.first().ok_or(DngError::Missing("StripOffsets"))?;
         if offsets.len() != counts.len() {
             return Err(DngError::Strips);
@@ -70,6 +75,11 @@ impl<'a> Entries<'a> {
         }
         let range = usize::try_from(first).ok().zip(usize::try_from(end).ok());
         range.and_then(|(first, end)| self.file.get(first..end)).ok_or(DngError::Truncated("strip"))
+    }
+
+    fn is_one_tile(&self) -> Result<bool, DngError> {
+        let tile = (self.number(tag::TILE_WIDTH)?, self.number(tag::TILE_LENGTH)?);
+        Ok(tile == (self.number(tag::IMAGE_WIDTH)?, self.number(tag::IMAGE_LENGTH)?))
     }
 
     pub(super) fn cfa(&self) -> Result<CfaOrder, DngError> {
