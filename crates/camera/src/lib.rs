@@ -19,6 +19,7 @@ pub mod exif;
 mod ifd;
 pub mod isp;
 pub mod jpeg;
+pub mod nuc;
 pub mod queue;
 pub mod raw_frame;
 pub mod sensor;
