@@ -19,7 +19,7 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Version};
 
-use super::pem::{self, MAX_DER, PemError};
+use super::pem::{MAX_DER, PemError};
 use super::{CertificateNumber, device_urn};
 
 /// A CA's certificate, found sound.

@@ -64,14 +64,14 @@ mod tests {
         let new = authority.current_key().await;
         assert_eq!(body["key_id"], json!(new.to_string()));
         assert_ne!(new, old);
-        let states = |statement: &Value| -> Vec<Value> {
+        let listed = |statement: &Value| -> Vec<Value> {
             statement["endorsement_keys"].as_array().unwrap().iter().map(|key| key["state"].clone()).collect()
         };
         let file = std::fs::read(authority.folder.path().join("authority.json")).unwrap();
         let file: Value = serde_json::from_slice(&file).unwrap();
         assert_eq!(file, body["authority"]);
         assert_eq!(file, authority.get_as(None, "/authority.json").await.1);
-        assert_eq!(states(&file), ["previous", "current"]);
+        assert_eq!(listed(&file), ["previous", "current"]);
         for (key_id, counter) in [(old, 1), (new, 2)] {
             assert_eq!(authority.answer(&camera.bound_question(key_id, counter)).await["message"], "token_valid");
         }
