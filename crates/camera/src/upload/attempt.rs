@@ -128,7 +128,10 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
                 };
                 self.confirm(claimed, recorded, stored, on_step).await
             }
-            Verdict::Reseal { why, reason } if claimed.photo.seals < self.settings.options.max_seals => {
+            // A changed key is no fault of the token's.
+            Verdict::Reseal { why, reason }
+                if why == Why::Rekey || claimed.photo.seals < self.settings.options.max_seals =>
+            {
                 self.reseal(claimed, why, reason, on_step).await
             }
             Verdict::Reseal { reason, .. } => {
@@ -151,9 +154,14 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
     ) -> Result<Next, QueueError> {
         let binding = claimed.token.as_ref().and_then(|sealed| sealed.binding.as_ref());
         if let (Why::Rekey, Some(binding)) = (why, binding) {
-            // The receipt is asked about again, and gives the same verdict, until there is a newer key.
-            if let Err(error) = self.renew_network(Some(binding.blinding.key_id)).await {
-                return self.fail(&claimed, error, None, on_step).await;
+            match self.renew_network(Some(binding.blinding.key_id)).await {
+                // The receipt is asked about again, and gives the same verdict, until there is a newer key.
+                Err(error) if claimed.photo.attempts < SAME_KEY_AGAIN => {
+                    return self.fail(&claimed, error, None, on_step).await;
+                }
+                // Our key may be the newest after all, and the registry's nodes were late to hear of it: only
+                // another token gets another verdict.
+                Err(_) | Ok(()) => {}
             }
         }
         let numbers = match why {
@@ -276,6 +284,9 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         UnixSeconds(self.settings.clock.now().0.saturating_add(seconds))
     }
 }
+
+/// Attempts, some ten minutes, after which a token is sealed for the key that was refused.
+const SAME_KEY_AGAIN: u32 = 12;
 
 fn sealed_step(sealed: &Sealed) -> Step {
     let SealedToken { table_id: table, key_index, .. } = sealed.token;

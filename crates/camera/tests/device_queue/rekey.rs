@@ -96,6 +96,24 @@ async fn without_a_network_file_the_photograph_waits_with_its_token_and_says_why
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn key_that_is_refused_for_a_while_is_tried_again_and_never_parks_a_photograph() {
+    // Nodes that hear of a new key later than the camera refuse it in the same words.
+    const TRIES: usize = 12;
+    let (field, aggregator) = rekeyed().await;
+    let id = field.photo(1);
+    for token in 1..=5 {
+        assert_eq!(field.queue.photo(id).await.unwrap().seals, token - 1);
+        for _ in 0..TRIES {
+            refusal(&field, &aggregator, id).await;
+        }
+        assert_eq!(field.queue.photo(id).await.unwrap().seals, token);
+    }
+    aggregator.authority(|authority| authority.sign_with(&[1]));
+    assert_eq!(drain(&field, &aggregator.url()).await, 1);
+    assert!(key_ids(&aggregator).iter().all(|key| *key == id_of(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn receipt_that_is_followed_ends_in_rekey_too() {
     let field = Field::with(device_config(as_value(&before())));
     let aggregator = Aggregator::start_with(Authority::signing(&[2]), [Act::Pend]).await;
