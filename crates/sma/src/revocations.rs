@@ -182,7 +182,9 @@ fn message(
     message.extend_from_slice(after.as_ref().map_or(&[0; 32], |after| after.as_bytes()));
     message.push(u8::from(more));
     message.extend_from_slice(&u16::try_from(entries.len()).unwrap_or(u16::MAX).to_be_bytes());
-    entries.iter().for_each(|entry| message.extend_from_slice(entry.as_bytes()));
+    for entry in entries {
+        message.extend_from_slice(entry.as_bytes());
+    }
     message
 }
 

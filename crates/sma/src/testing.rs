@@ -230,7 +230,7 @@ impl Authority {
 pub(crate) struct Camera {
     pub(crate) config: DeviceConfig,
     pub(crate) nuc_hash: NucHash,
-    token_key: TokenKey,
+    pub(crate) token_key: TokenKey,
 }
 
 impl Camera {

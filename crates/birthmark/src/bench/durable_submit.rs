@@ -26,7 +26,7 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let bound = ours.bind()?;
     let (address, nobody) = (bound.local_addr(), silent.local_addr()?);
     let sma = installation.authority(nobody, address)?;
-    let (credentials, sealer) = camera(&ours, &sma)?;
+    let (credentials, sealer) = camera(&ours, &sma, installation.folder.path())?;
     let submissions = Submissions::new(credentials, sealer);
     let to = Counterparties { authority: nobody, node: nobody, max_unfinished: u64::MAX, call_timeout: NEVER };
     installation.aggregator(&ours, bound, to)?;

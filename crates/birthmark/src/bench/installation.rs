@@ -4,6 +4,7 @@
 //! Not for: load (`load`), nor for what is asked.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ pub(super) struct Counterparties {
 }
 
 /// Provisions one camera, without a sensor: its fingerprint is made from its name.
-pub(super) fn camera(host: &Host, sma: &Sma) -> anyhow::Result<(Arc<Credentials>, Sealer)> {
+pub(super) fn camera(host: &Host, sma: &Sma, folder: &Path) -> anyhow::Result<(Arc<Credentials>, Sealer)> {
     let fingerprint = ImageHash::of(SERIAL.as_bytes());
     let request = ProvisionRequest {
         device_serial: DeviceSerial::new(SERIAL)?,
@@ -129,7 +130,10 @@ pub(super) fn camera(host: &Host, sma: &Sma) -> anyhow::Result<(Arc<Credentials>
         min_token_version: 1,
     };
     let config = host.block_on(sma.provision(request))?;
-    let credentials = Arc::new(Credentials::new(config, NucHash::from_bytes(*fingerprint.as_bytes()))?);
+    let own = folder.join("camera");
+    std::fs::create_dir_all(&own)?;
+    let nuc_hash = NucHash::from_bytes(*fingerprint.as_bytes());
+    let credentials = Arc::new(Credentials::at(&own.join("device_config.json"), config, nuc_hash, None)?);
     let sealer = Sealer::new(Arc::clone(&credentials), OsRng);
     Ok((credentials, sealer))
 }

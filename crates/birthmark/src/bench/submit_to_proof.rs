@@ -27,7 +27,7 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let (authority_address, address) = (authority.local_addr(), aggregator.local_addr());
     let sma = installation.authority(authority_address, address)?;
     Installation::serve_authority(&host, authority, &sma)?;
-    let (credentials, sealer) = camera(&host, &sma)?;
+    let (credentials, sealer) = camera(&host, &sma, installation.folder.path())?;
     let submissions = Submissions::new(credentials, sealer);
     let to = Counterparties { authority: authority_address, node, max_unfinished: 250_000, call_timeout: CALL };
     installation.aggregator(&host, aggregator, to)?;

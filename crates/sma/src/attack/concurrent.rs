@@ -38,7 +38,8 @@ async fn token_at_two_authorities_at_once_passes_exactly_once() {
     let routers = [router(&one), router(&two)];
     let public = Public::of(&two).await;
     let config = one.provision(testing::camera_request(1)).await.unwrap();
-    let camera = Camera { config, nuc_hash: NucHash::from_hex(&testing::nuc_hex(1)).unwrap() };
+    let token_key = one.statement().await.unwrap().token_key.unwrap();
+    let camera = Camera { config, nuc_hash: NucHash::from_hex(&testing::nuc_hex(1)).unwrap(), token_key };
     let mut firsts = 0;
     for round in 1..=ROUNDS {
         let asked = camera.question();

@@ -19,6 +19,8 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Version};
 
+#[cfg(test)]
+use super::pem;
 use super::pem::{MAX_DER, PemError};
 use super::{CertificateNumber, device_urn};
 
