@@ -135,9 +135,13 @@ mod tests {
     fn processor_time_passes_with_work() {
         let before = cpu_time("nobody").unwrap();
         let mut hash = birthmark_core::ImageHash::of(b"start");
-        for _ in 0..10_000 {
-            hash = birthmark_core::ImageHash::of(hash.as_bytes());
-        }
-        assert!(cpu_time("nobody").unwrap() > before, "{hash}");
+        // The system counts in ticks, and how much work one takes depends on the machine.
+        let passed = (0..1_000).any(|_| {
+            for _ in 0..10_000 {
+                hash = birthmark_core::ImageHash::of(hash.as_bytes());
+            }
+            cpu_time("nobody").unwrap() > before
+        });
+        assert!(passed, "{hash}");
     }
 }

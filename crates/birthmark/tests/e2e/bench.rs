@@ -5,22 +5,27 @@ use crate::installation::{json_lines, run, stderr};
 #[test]
 fn every_row_is_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let small = ["--seconds", "1", "--records", "512", "--samples", "3", "--sensor-size", "640x480"];
+    let small =
+        ["--seconds", "1", "--devices", "500", "--records", "512", "--samples", "3", "--sensor-size", "640x480"];
     let within = ["bench", "--json", "--folder", folder.path().to_str().unwrap()];
     let output = run(&[within.as_slice(), &small].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let objects = json_lines(&output);
     assert_eq!(objects.len(), 1, "one object");
     let rows = objects[0]["rows"].as_object().unwrap();
-    let compared = ["sha2", "capture", "verify_hit", "verify_miss", "verify_proof", "durable_submit"];
+    let system = ["sha2", "capture", "verify_hit", "verify_miss", "verify_proof", "durable_submit"];
+    let compared: Vec<_> = system.into_iter().chain(["sma_validate", "sma_validate_v2", "sma_endorse"]).collect();
     let alone = ["sensor", "proof", "disk", "submit_to_proof", "memory"];
     for name in compared.iter().chain(&alone) {
         let row = &rows[*name];
         assert!(row["ours"].as_f64().is_some_and(f64::is_finite), "{name}: {row}");
         assert!(!row["goals"].as_array().unwrap().is_empty(), "{name} has a goal");
     }
-    for name in compared {
-        assert!(rows[name]["ratio"].as_f64().is_some_and(f64::is_finite), "{name}: {}", rows[name]);
+    for name in &compared {
+        assert!(rows[*name]["ratio"].as_f64().is_some_and(f64::is_finite), "{name}: {}", rows[*name]);
+    }
+    for name in ["validate_per_s", "validate_ratio", "validate_v2_ratio", "endorse_per_s", "endorse_ratio"] {
+        assert!(objects[0][name].as_f64().is_some_and(f64::is_finite), "{name}");
     }
     assert_eq!(rows.len(), compared.len() + alone.len(), "{rows:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");

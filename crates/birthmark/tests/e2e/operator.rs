@@ -103,7 +103,9 @@ fn services_set_up_by_hand_with_the_seeds_settings_register_a_photograph() {
 
     settings(folder, &[format!("AGGREGATOR_URL={}", aggregator.url)]);
     let config = config.to_str().unwrap();
-    let capture = ["camera", "capture", "--once", "--wait", "--json", "--sensor-size", "64x48", "--config", config];
+    // The seed's tokens: this network file was made without the authority's keys.
+    let capture = ["camera", "capture", "--once", "--wait", "--json", "--sensor-size", "64x48", "--token", "v1"];
+    let capture = [capture.as_slice(), &["--config", config]].concat();
     let output = birthmark(&capture).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(json_lines(&output).pop().unwrap()["confirmed"], 1);
