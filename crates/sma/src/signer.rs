@@ -30,7 +30,7 @@ use openssl::OpenSslSigner as Backend;
 #[cfg(not(feature = "openssl"))]
 use software::SoftwareSigner as Backend;
 
-/// Holds one private key and signs with it. May block for milliseconds: call it through [`pool::SigningPool`].
+/// Holds one private key and signs with it. May block for milliseconds: call it through `pool::SigningPool`.
 pub trait Signer: Send + Sync + fmt::Debug {
     /// The key's public half.
     fn public_key(&self) -> &PublicKey;

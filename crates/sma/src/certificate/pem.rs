@@ -29,7 +29,7 @@ pub enum PemError {
         /// 1-based.
         line: usize,
     },
-    /// The lines between are not base64 of at most [`MAX_DER`] bytes.
+    /// The lines between are not base64 of at most `MAX_DER` bytes.
     #[error("not base64 of a certificate of at most {MAX_DER} bytes")]
     Base64,
 }
