@@ -6,6 +6,7 @@
 mod answering;
 pub(crate) mod control;
 mod error;
+pub(crate) mod importing;
 mod opening;
 mod provisioning;
 pub(crate) mod renewing;
@@ -76,6 +77,7 @@ impl Sma {
         let rules = Arc::new(Rules { keys: Arc::clone(&keys), policy });
         let location = Location::of(data_dir, config.database_url.as_deref());
         let (store, installation) = opening::open_store(data_dir, &location, rules, &master)?;
+        importing::adopt_tables(data_dir, &keys, &*store)?;
         let authority_id = installation.authority_id;
         if let Some(configured) = config.authority_id.filter(|configured| *configured != authority_id) {
             return Err(SmaError::WrongAuthority { configured, installed: authority_id });

@@ -131,7 +131,6 @@ pub(crate) struct Page {
 }
 
 /// Which devices a page lists.
-#[cfg_attr(not(test), expect(dead_code, reason = "lists are wired with their endpoints"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     All,

@@ -22,6 +22,8 @@
 mod digest;
 mod master;
 
+use std::sync::OnceLock;
+
 use birthmark_core::ids::TableId;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::token::NucHash;
@@ -31,13 +33,17 @@ use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::sealed::RowSealKey;
+use crate::seed::ImportedTables;
 use crate::tables::TableOrder;
 use digest::DigestKey;
 pub(crate) use master::MasterKey;
 
 /// All keys in use, derived once. About 80 KB, wiped when dropped.
 pub(crate) struct Keys {
+    check: [u8; 16],
     tables: Box<[TableKey]>,
+    /// Those of another installation, which take the place of derived ones.
+    imported: OnceLock<ImportedTables>,
     order: TableOrder,
     nuc: DigestKey,
     repeat: DigestKey,
@@ -67,6 +73,8 @@ impl Keys {
             secret
         };
         let keys = Self {
+            check: master.check(),
+            imported: OnceLock::new(),
             tables: all_tables().map(|id| table_key(&schedule, id)).collect(),
             order: TableOrder::by(|id| {
                 let mut place = [0; 32];
@@ -87,7 +95,23 @@ impl Keys {
 
     /// The key of a table; `None` cannot happen, since a [`TableId`] is below their number.
     pub(crate) fn table(&self, id: TableId) -> Option<&TableKey> {
-        self.tables.get(usize::from(id.value()))
+        let imported = self.imported.get().and_then(|imported| imported.get(id));
+        imported.or_else(|| self.tables.get(usize::from(id.value())))
+    }
+
+    /// Uses these instead of derived ones from now on, unless others were adopted before.
+    pub(crate) fn adopt_tables(&self, tables: ImportedTables) {
+        let _ = self.imported.set(tables);
+    }
+
+    /// What was adopted.
+    pub(crate) fn imported_tables(&self) -> Option<&ImportedTables> {
+        self.imported.get()
+    }
+
+    /// [`MasterKey::check`].
+    pub(crate) const fn check(&self) -> &[u8; 16] {
+        &self.check
     }
 
     pub(crate) const fn order(&self) -> &TableOrder {

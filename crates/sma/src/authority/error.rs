@@ -84,6 +84,15 @@ pub enum SmaError {
         /// The folder.
         path: PathBuf,
     },
+    /// The keys of imported tables; without them, their cameras' tokens would fail, and a verdict is final.
+    #[error(
+        "{}: missing, damaged or not what was imported into this authority; restore it from a backup, or copy it from \
+         the authority's other server as you did master.key", path.display()
+    )]
+    ImportedTables {
+        /// The file.
+        path: PathBuf,
+    },
     /// The configuration names another authority than the installation is.
     #[error("configured for authority \"{configured}\", but \"{installed}\" is installed")]
     WrongAuthority {
