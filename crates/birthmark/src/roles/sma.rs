@@ -1,10 +1,20 @@
-//! `birthmark sma init | serve | provision`.
+//! `birthmark sma`: an authority is made, served, and looked after.
+//!
+//! For: `init`, `serve` and `provision`, and the flags that all subcommands share. Not for: the acts of
+//! administrators (`sma/`, one file a subcommand).
 
-use std::path::PathBuf;
+mod audit;
+mod desk;
+mod device;
+mod keys;
+mod list;
+mod seed;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use birthmark_core::api::provision::ProvisionRequest;
+use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial};
 use birthmark_service::clock::SystemClock;
 use birthmark_sma::{InitOptions, KeySize, Quota, Sma, SmaConfig, WrappingKeySource};
@@ -19,10 +29,31 @@ use crate::terminal;
 pub(crate) enum Command {
     /// Make a new authority: its master key and its registry of cameras.
     Init(InitArgs),
-    /// Serve `POST /validate` and provisioning.
+    /// Serve validation, provisioning and control over HTTP.
     Serve(Box<SmaServeArgs>),
-    /// Register a camera and print its `device_config.json`. Its secrets are handed out this once.
+    /// Register a camera, or a list of them, and hand out its `device_config.json`, this once.
+    ///
+    /// One camera is printed, or written to --out FILE. Cameras of a list (--csv FILE: a header line with
+    /// `device_serial,device_family,nuc_hash` and, if wanted, `min_token_version`) are written to
+    /// --out DIR/<serial>.json, mode 0600. All its lines are checked before the first camera is registered.
     Provision(Box<ProvisionArgs>),
+    /// Show, revoke, restore and change one camera.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Show, rotate and revoke endorsement keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Print or check the log of administrators' acts.
+    Audit(audit::AuditArgs),
+    /// Take over the seed's `key_tables.json` and `device_registry.json`.
+    ///
+    /// Tables are taken over by an authority without cameras only; they are kept encrypted in tables.sealed,
+    /// which belongs to the backup of master.key. Cameras keep their serials, tables and fingerprints; those that
+    /// are here already stay as they are, so an interrupted import can be started again. No server of the
+    /// authority may run meanwhile.
+    Import(seed::ImportArgs),
+    /// Write the seed's `key_tables.json` and `device_registry.json`.
+    Export(seed::ExportArgs),
 }
 
 /// Flags of `sma init`.
@@ -41,6 +72,8 @@ pub(crate) struct InitArgs {
     kept: Kept,
     #[command(flatten)]
     demands: Demands,
+    #[command(flatten)]
+    seed: seed::SeedFiles,
 }
 
 /// Where the authority keeps what it knows.
@@ -98,6 +131,8 @@ pub(crate) struct SmaServeArgs {
     #[command(flatten)]
     told: Told,
     #[command(flatten)]
+    seed: seed::SeedFiles,
+    #[command(flatten)]
     callers: CallerArgs,
     #[command(flatten)]
     serve: ServeArgs,
@@ -108,21 +143,35 @@ pub(crate) struct SmaServeArgs {
 pub(crate) struct ProvisionArgs {
     #[command(flatten)]
     told: Told,
+    #[command(flatten)]
+    remote: desk::Remote,
     /// The camera's serial.
-    #[arg(long, value_name = "SERIAL")]
-    serial: DeviceSerial,
+    #[arg(long, value_name = "SERIAL", required_unless_present = "csv", conflicts_with = "csv")]
+    serial: Option<DeviceSerial>,
     /// The camera's family.
     #[arg(long, default_value = "Raspberry Pi HQ Camera", value_name = "NAME")]
     device_family: DeviceFamily,
     /// The sensor's fingerprint, 64 hex digits.
-    #[arg(long, value_name = "HEX")]
-    nuc_hash: String,
-    /// The oldest token that is accepted from this camera: 1 or 2.
+    #[arg(long, value_name = "HEX", required_unless_present = "csv", conflicts_with = "csv")]
+    nuc_hash: Option<String>,
+    /// The oldest token that is accepted: 1 or 2. In a list, where a line does not say.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     min_token_version: u8,
-    /// Write to this file, mode 0600, instead of printing.
-    #[arg(long, value_name = "FILE")]
+    /// Write to this file, mode 0600, instead of printing; with --csv, to this folder, a file a camera.
+    #[arg(long, value_name = "FILE|DIR")]
     out: Option<PathBuf>,
+    /// Provision the cameras of this list.
+    #[arg(long, value_name = "FILE", requires = "out", conflicts_with = "device_family")]
+    csv: Option<PathBuf>,
+    /// Refuse the whole list if one of its lines is bad. With false, the good ones are provisioned.
+    #[arg(long, requires = "csv", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    check_first: bool,
+    /// Pass over cameras of the list that were provisioned earlier.
+    #[arg(long, requires = "csv")]
+    skip_existing: bool,
+    /// Print what became of the list as JSON.
+    #[arg(long, requires = "csv")]
+    json: bool,
 }
 
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
@@ -130,6 +179,11 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Init(args) => init(args),
         Command::Serve(args) => block_on(serve(*args)),
         Command::Provision(args) => block_on(provision(*args)),
+        Command::Device(command) => block_on(device::run(command)),
+        Command::Keys(command) => block_on(keys::run(command)),
+        Command::Audit(args) => block_on(audit::run(args)),
+        Command::Import(args) => block_on(seed::import(args)),
+        Command::Export(args) => block_on(seed::export(args)),
     }
 }
 
@@ -151,6 +205,9 @@ fn init(args: InitArgs) -> anyhow::Result<()> {
         terminal::note("master.key is protected by its mode alone; --key-file seals it under a key from elsewhere");
     }
     terminal::note(format_args!("its public keys for the network file: {folder}/authority.json"));
+    if args.seed.is_given() {
+        block_on(import_into_new(args.data, options, &args.seed))?;
+    }
     Ok(())
 }
 
@@ -190,28 +247,61 @@ async fn serve(args: SmaServeArgs) -> anyhow::Result<()> {
     let listening = args.serve.bind(DEFAULT_PORT).await?;
     let authenticator = args.callers.authenticator(&listening)?;
     let sma = args.told.open(listening.url()).await?;
+    args.seed.import_at_start(&sma).await?;
     let router = sma.router(authenticator);
     let served = listening.serve("sma", router).await;
     sma.close().await;
     served
 }
 
-async fn provision(args: ProvisionArgs) -> anyhow::Result<()> {
-    let request = ProvisionRequest {
-        device_serial: args.serial,
-        device_family: args.device_family,
-        nuc_hash: args.nuc_hash,
-        min_token_version: args.min_token_version,
+async fn import_into_new(data: PathBuf, options: InitOptions, seed: &seed::SeedFiles) -> anyhow::Result<()> {
+    // No camera is told anything here.
+    let unused = format!("http://localhost:{DEFAULT_PORT}");
+    let config = SmaConfig {
+        database_url: options.database_url,
+        accept_version_1: options.accept_version_1,
+        wrapping: options.wrapping,
+        ..SmaConfig::new(unused.clone(), unused)
     };
-    let folder = args.told.data.clone();
-    let sma = args.told.open(format!("http://localhost:{DEFAULT_PORT}")).await.with_context(|| {
-        format!("cannot work on {} (a running authority takes POST /api/v1/devices/provision)", folder.display())
-    })?;
-    let provisioned = sma.provision(request).await;
+    let sma = tokio::task::spawn_blocking(move || Sma::open(&data, config, Arc::new(SystemClock))).await??;
+    let imported = seed.import_at_start(&sma).await;
     sma.close().await;
-    let config = zeroize::Zeroizing::new(serde_json::to_string_pretty(&provisioned?)?);
-    match args.out {
-        Some(file) => birthmark_service::secret_file::create(&file, config.as_bytes())?,
+    imported
+}
+
+async fn provision(args: ProvisionArgs) -> anyhow::Result<()> {
+    let ProvisionArgs { told, remote, serial, device_family, nuc_hash, min_token_version, out, csv, .. } = args;
+    if let (Some(csv), Some(out)) = (csv, out.clone()) {
+        let ProvisionArgs { check_first, skip_existing, json, .. } = args;
+        let options = list::Options { out, min_token_version, check_first, skip_existing, json };
+        let desk = desk::Desk::telling(told, &remote).await?;
+        let done = list::provision(&desk, &csv, &options).await;
+        desk.close().await;
+        return done;
+    }
+    // Without a list, the parser has asked for both.
+    let device_serial = serial.context("--serial is missing")?;
+    let nuc_hash = nuc_hash.context("--nuc-hash is missing")?;
+    let request = ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version };
+    refuse_existing(out.as_deref())?;
+    let desk = desk::Desk::telling(told, &remote).await?;
+    let config = desk.provision(request).await;
+    desk.close().await;
+    hand_over(&config?, out.as_deref())
+}
+
+/// Before secrets are handed out: they would be lost where they cannot be written.
+fn refuse_existing(out: Option<&Path>) -> anyhow::Result<()> {
+    match out {
+        Some(out) if out.exists() => anyhow::bail!("{} exists already, and is not written over", out.display()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn hand_over(config: &DeviceConfig, out: Option<&Path>) -> anyhow::Result<()> {
+    let config = zeroize::Zeroizing::new(serde_json::to_string_pretty(config)?);
+    match out {
+        Some(file) => birthmark_service::secret_file::create(file, config.as_bytes())?,
         None => terminal::say(&*config),
     }
     Ok(())

@@ -22,6 +22,8 @@ mod operator;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]
+mod sma;
+#[cfg(test)]
 mod submissions;
 #[cfg(test)]
 mod verify;

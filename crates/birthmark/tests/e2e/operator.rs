@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::installation::{birthmark, json_lines, stderr};
 
 /// A server that runs until dropped.
-struct Service {
+pub(crate) struct Service {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Service {
     /// Starts a role in `folder`, where its `.env` lies, and waits until its log says where it listens.
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
         let fixed = ["--log-format", "json"];
         let mut command = birthmark(&[arguments, &fixed, &["--listen", "127.0.0.1:0"]].concat());
         let mut child = command.current_dir(folder).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
@@ -43,7 +43,7 @@ impl Drop for Service {
 }
 
 /// Runs a command in `folder` to its successful end; gives its standard output.
-fn done(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn done(folder: &Path, arguments: &[&str]) -> String {
     let output = birthmark(arguments).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
     String::from_utf8(output.stdout).unwrap()
