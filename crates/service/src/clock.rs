@@ -9,6 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use birthmark_core::time::{Clock, UnixSeconds};
 
+/// No clock that is right shows an earlier time: 2024-01-01. A Raspberry Pi starts in 1970 or at its last stop.
+pub const EARLIEST: UnixSeconds = UnixSeconds(1_704_067_200);
+
 /// The system's clock in UTC. A clock set before 1970 reads as 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;

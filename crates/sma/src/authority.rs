@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::AuthorityId;
-use birthmark_core::network::{AuthorityStatement, EndorsementKeyId, EndorsementKeyState, Network};
+use birthmark_core::network::{AuthorityStatement, EndorsementKeyId, EndorsementKeyState, MinTokenVersion, Network};
 use birthmark_core::time::{Clock, UnixSeconds};
 use birthmark_service::auth::Authenticator;
 use birthmark_service::lock::FolderLock;
@@ -102,7 +102,11 @@ impl Sma {
         }));
         // An installation from before there were endorsement keys, or an `init` that was interrupted.
         store::block_on(sma.0.endorser.ensure_current(KeySize::default(), sma.act(audit::LOCAL)))?;
+        store::block_on(sma.retire_keys())?;
         store::block_on(sma.0.endorser.warm_up())?;
+        if let Err(error) = sma.can_issue() {
+            tracing::error!(%error, "no camera can be provisioned, and no certificate renewed");
+        }
         store::block_on(sma.state())?;
         Ok(sma)
     }
@@ -117,6 +121,9 @@ impl Sma {
         };
         if listed.token_key.is_some() && listed.token_key != statement.token_key {
             return Err(SmaError::ForeignTokenKey(self.authority_id().clone()));
+        }
+        if self.0.accept_version_1 && listed.rules.min_token_version == MinTokenVersion::V2 {
+            return Err(SmaError::WeakerRules(self.authority_id().clone()));
         }
         let current = statement.endorsement_keys.iter().find(|key| key.state == EndorsementKeyState::Current);
         if listed.token_key.is_none() || current.is_some_and(|key| listed.endorsement_key(key.key_id).is_none()) {
@@ -137,6 +144,15 @@ impl Sma {
     /// The signer in use for a key, for measuring it alone.
     pub async fn signer(&self, id: EndorsementKeyId) -> Result<Arc<dyn Signer>, EndorseError> {
         self.0.endorser.signer(id).await
+    }
+
+    /// Destroys the private halves of endorsement keys whose 90 days are over. To be done now and then.
+    pub async fn retire_keys(&self) -> Result<(), SmaError> {
+        if self.0.endorser.retire(self.act(audit::LOCAL)).await? {
+            tracing::info!("an endorsement key's 90 days are over: its private half is destroyed");
+            self.state().await?;
+        }
+        Ok(())
     }
 
     async fn state(&self) -> Result<(), SmaError> {

@@ -17,6 +17,7 @@
 //! current ── rotate ──▶ previous ── 90 days ──▶ retired
 //!    └──────── revoke ──────┴────── revoke ────────┴──▶ revoked, for ever
 //! ```
+//! The private half of a key is destroyed in the act that retires or revokes it.
 
 pub(crate) mod document;
 pub(crate) mod life;

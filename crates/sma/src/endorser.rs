@@ -151,14 +151,33 @@ impl Endorser {
         let before = self.list().await?;
         let after = before.revoke(id, act.minute).map_err(|error| refused(&error))?;
         let deed = Deed { act: "key.revoke", subject: id.to_string(), detail: String::new() };
-        self.change(KeyChange::between(&before, &after, None, deed), act).await?;
-        self.loaded.write().remove(&id);
-        Ok(())
+        self.change(KeyChange::between(&before, &after, None, deed), act).await
+    }
+
+    /// Retires keys whose 90 days are over: their private halves are destroyed. True if there were any.
+    pub(crate) async fn retire(&self, act: Act) -> Result<bool, KeyError> {
+        let before = self.list().await?;
+        let after = before.expire(act.minute);
+        let retired = || after.records().iter().filter(|record| !before.records().contains(record));
+        if retired().next().is_none() {
+            return Ok(false);
+        }
+        let subject = retired().map(|record| record.key_id.to_string()).collect::<Vec<_>>().join(" ");
+        let deed = Deed { act: "key.retire", subject, detail: String::new() };
+        match self.change(KeyChange::between(&before, &after, None, deed), act).await {
+            // Another authority of the same database does the same at the same time.
+            Err(KeyError::Conflict) => Ok(false),
+            changed => changed.map(|()| true),
+        }
     }
 
     async fn change(&self, change: KeyChange, act: Act) -> Result<(), KeyError> {
+        let over: Vec<_> = change.changed.iter().filter(|key| !key.may_sign()).map(|record| record.key_id).collect();
         match self.store.change_keys(change, act).await? {
-            KeysChanged::Yes => Ok(()),
+            KeysChanged::Yes => {
+                self.loaded.write().retain(|id, _| !over.contains(id));
+                Ok(())
+            }
             KeysChanged::Conflict => Err(KeyError::Conflict),
         }
     }
@@ -170,8 +189,8 @@ impl Endorser {
 
     async fn load(&self, id: EndorsementKeyId) -> Result<Arc<dyn Signer>, EndorseError> {
         let stored = self.store.endorsement_keys().await?;
-        let key = stored.into_iter().find(|key| key.record.key_id == id).ok_or(EndorseError::Gone(id))?;
-        self.keep(&key)
+        let key = stored.into_iter().find(|key| key.record.key_id == id && key.record.may_sign());
+        self.keep(&key.ok_or(EndorseError::Gone(id))?)
     }
 
     fn keep(&self, key: &StoredKey) -> Result<Arc<dyn Signer>, EndorseError> {

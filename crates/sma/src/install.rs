@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use birthmark_core::network::AuthorityStatement;
 use birthmark_core::time::Clock;
+use birthmark_service::clock::EARLIEST;
 use birthmark_service::lock::FolderLock;
 use birthmark_service::random::OsRng;
 use birthmark_service::secret_file;
@@ -37,6 +38,10 @@ pub fn is_installed(data_dir: &Path) -> bool {
 ///
 /// Refused where one exists, or where half of one does. Gives what also stands in `authority.json`.
 pub fn init(data_dir: &Path, options: &InitOptions, clock: &dyn Clock) -> Result<AuthorityStatement, SmaError> {
+    let now = clock.now();
+    if now < EARLIEST {
+        return Err(SmaError::Clock(now.0));
+    }
     std::fs::create_dir_all(data_dir).map_err(|source| SmaError::Folder { path: data_dir.to_owned(), source })?;
     let _lock = FolderLock::acquire(data_dir)?;
     if is_installed(data_dir) {
@@ -51,7 +56,7 @@ pub fn init(data_dir: &Path, options: &InitOptions, clock: &dyn Clock) -> Result
     let policy = Policy { accept_version_1: false, quota: Quota::default() };
     let keys = Arc::new(Keys::derive(&master));
     let store = location.open(Arc::new(Rules { keys: Arc::clone(&keys), policy }))?;
-    let created = clock.now().minute();
+    let created = now.minute();
     let installation = Installation { authority_id: options.authority_id.clone(), key_check: master.check(), created };
     let key_file = store::master_key_path(data_dir);
     if location.is_shared() {
@@ -94,7 +99,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use birthmark_core::ids::AuthorityId;
-    use birthmark_core::time::Minute;
+    use birthmark_core::time::{Minute, UnixSeconds};
+    use birthmark_service::clock::ManualClock;
 
     use super::*;
     use crate::authority::Sma;
@@ -152,6 +158,15 @@ mod tests {
         futures::executor::block_on(sma.close());
         std::fs::remove_file(folder.path().join("master.key")).unwrap();
         assert!(matches!(init_as(folder.path(), "MFG").unwrap_err(), SmaError::NoMasterKey { .. }));
+        assert!(!is_installed(folder.path()));
+    }
+
+    #[test]
+    fn clock_that_was_never_set_makes_no_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = InitOptions::new(AuthorityId::new("MFG").unwrap());
+        let clock = ManualClock::at(UnixSeconds(60));
+        assert!(matches!(init(folder.path(), &options, &clock).unwrap_err(), SmaError::Clock(60)));
         assert!(!is_installed(folder.path()));
     }
 

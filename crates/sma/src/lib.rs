@@ -53,7 +53,7 @@ mod views;
 pub use authority::control::{Control, ControlError, ReprovisionError, ReprovisionRequest};
 pub use authority::importing::{ImportError, Imported};
 pub use authority::{Sma, SmaError};
-pub use certificate::authority::IssueError;
+pub use certificate::authority::{CaExpired, IssueError};
 pub use certificate::check::CheckError;
 pub use certificate::pem::PemError;
 pub use config::{InitOptions, SmaConfig, UrlError, WrappingKeySource};

@@ -14,7 +14,7 @@ use birthmark_core::token::NucHash;
 use birthmark_core::token::v2::DeviceKey;
 use zeroize::Zeroizing;
 
-use crate::certificate::authority::IssueError;
+use crate::certificate::authority::{CaExpired, IssueError};
 use crate::config::Endpoints;
 use crate::devices::{Duplicate, NewDevice, TokenVersion};
 use crate::keys::Keys;
@@ -36,6 +36,9 @@ pub enum ProvisionError {
     /// Another camera has this sensor.
     #[error("a camera of another serial has this nuc_hash")]
     DuplicateNucHash,
+    /// Nothing was registered.
+    #[error("no device certificate can be issued: {0}")]
+    NotIssuing(#[from] CaExpired),
     /// The camera is registered, but got no certificate; it can be provisioned again.
     #[error("no device certificate could be issued: {0}")]
     Certificate(#[from] IssueError),

@@ -72,7 +72,8 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     fn endorsement_keys(&self) -> Answer<'_, Vec<StoredKey>>;
 
     /// Changes endorsement keys as one act: everything, or nothing if they are not as expected (another
-    /// authority of the same database was faster).
+    /// authority of the same database was faster). The private halves of keys that will never sign again
+    /// are destroyed.
     fn change_keys(&self, change: KeyChange, act: Act) -> Answer<'_, KeysChanged>;
 
     /// Writes a deed that changes nothing else here.
@@ -122,7 +123,7 @@ pub(crate) struct Judged {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredKey {
     pub(crate) record: KeyRecord,
-    /// The private half, encrypted.
+    /// The private half, encrypted; empty once the key will never sign again.
     pub(crate) sealed: Vec<u8>,
 }
 

@@ -10,8 +10,10 @@ mod keys;
 mod list;
 mod seed;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
@@ -19,6 +21,7 @@ use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial};
 use birthmark_service::clock::SystemClock;
 use birthmark_sma::{InitOptions, KeySize, Quota, Sma, SmaConfig, WrappingKeySource};
 use clap::{Args, Subcommand};
+use tokio_util::sync::CancellationToken;
 
 use super::read_network;
 use crate::serve::{CallerArgs, ServeArgs, block_on};
@@ -248,10 +251,21 @@ async fn serve(args: SmaServeArgs) -> anyhow::Result<()> {
     let authenticator = args.callers.authenticator(&listening)?;
     let sma = args.told.open(listening.url()).await?;
     args.seed.import_at_start(&sma).await?;
+    listening.tasks.spawn("endorsement keys", retire_keys(sma.clone(), listening.tasks.token().clone()));
     let router = sma.router(authenticator);
     let served = listening.serve("sma", router).await;
     sma.close().await;
     served
+}
+
+/// Twice a day: a key's 90 days end while servers run.
+async fn retire_keys(sma: Sma, stop: CancellationToken) -> Result<(), Infallible> {
+    while stop.run_until_cancelled(tokio::time::sleep(HALF_A_DAY)).await.is_some() {
+        if let Err(error) = sma.retire_keys().await {
+            tracing::error!(%error, "keys whose time is over were not destroyed; trying again later");
+        }
+    }
+    Ok(())
 }
 
 async fn import_into_new(data: PathBuf, options: InitOptions, seed: &seed::SeedFiles) -> anyhow::Result<()> {
@@ -308,6 +322,7 @@ fn hand_over(config: &DeviceConfig, out: Option<&Path>) -> anyhow::Result<()> {
 }
 
 const DEFAULT_PORT: u16 = 8001;
+const HALF_A_DAY: Duration = Duration::from_hours(12);
 
 fn key_size(text: &str) -> Result<KeySize, String> {
     let bits: u32 = text.parse().map_err(|_| "not a number of bits".to_owned())?;

@@ -128,6 +128,7 @@ impl Control {
             Some(number) => Some(TokenVersion::from_number(number).ok_or(ProvisionError::TokenVersion)?),
             None => None,
         };
+        self.sma.can_issue().map_err(ProvisionError::from)?;
         let store = self.sma.store();
         let device = store.device(serial.clone()).await.map_err(ProvisionError::from)?;
         let device = device.ok_or(ReprovisionError::Unknown)?;

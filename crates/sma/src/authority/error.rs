@@ -64,6 +64,15 @@ pub enum SmaError {
         /// The folder.
         path: PathBuf,
     },
+    /// The CA's certificate begins with the installation, and would be over before the first camera.
+    #[error("this machine's clock shows {0} seconds since 1970, which is wrong; set it first")]
+    Clock(u64),
+    /// Cameras of this network are told that version 1 is refused.
+    #[error(
+        "the network file refuses tokens of version 1 for \"{0}\", and this authority is told to take them: start it \
+         with --refuse-version-1"
+    )]
+    WeakerRules(AuthorityId),
     /// The key file.
     #[error("master key: {0}")]
     MasterKey(#[from] SecretFileError),

@@ -11,7 +11,7 @@ use super::{Inner, Sma};
 use crate::audit;
 use crate::certificate::{
     self,
-    authority::{Lifetime, Subject},
+    authority::{CaExpired, Lifetime, Subject},
 };
 use crate::devices::Registered;
 use crate::keys::NucDigest;
@@ -52,6 +52,9 @@ impl Sma {
         requests: Vec<ProvisionRequest>,
     ) -> Result<Vec<Result<DeviceConfig, ProvisionError>>, StoreError> {
         let (keys, act) = (&self.0.keys, self.act(actor));
+        if let Err(error) = self.can_issue() {
+            return Ok(requests.iter().map(|_| Err(error.into())).collect());
+        }
         let parsed: Vec<_> = requests.into_iter().map(|request| provision::parse(request, keys, act.minute)).collect();
         let devices: Vec<_> = parsed.iter().filter_map(|device| device.as_ref().ok().cloned()).collect();
         let mut registered = self.store().register(devices, act).await?.into_iter();
@@ -67,7 +70,17 @@ impl Sma {
             };
             answers.push(answer);
         }
+        let provisioned = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect::<Vec<_>>();
+        if let Some(first) = provisioned.first() {
+            tracing::info!(first = %first.device_serial, cameras = provisioned.len(), "cameras provisioned");
+        }
         Ok(answers)
+    }
+
+    /// Whether certificates can be issued now: asked before a camera is registered, which would else have
+    /// secrets that nobody hands out.
+    pub(super) fn can_issue(&self) -> Result<(), CaExpired> {
+        self.0.certificates.can_issue(self.now())
     }
 
     /// What a camera was given in its last registration, secrets included.
@@ -83,7 +96,7 @@ impl Sma {
         let signing = certificate::device_signing_key(&device_key);
         let subject = Subject { serial: &serial, family, key: signing.public_key() };
         let issued = certificates.issue(&subject, Lifetime::DEFAULT, self.now(), &mut OsRng)?;
-        tracing::info!(%serial, "camera provisioned");
+        tracing::debug!(%serial, "camera provisioned");
         let secrets = Secrets { tables: &registered.tables, device_key: &device_key, keys };
         let mut config = provision::device_config(serial, &secrets, authority_id, endpoints, network.as_ref());
         config.device_certificate = Some(issued.chain);

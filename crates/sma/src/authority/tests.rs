@@ -1,3 +1,4 @@
+mod lasting;
 mod postgres;
 
 use birthmark_core::api::provision::ProvisionRequest;

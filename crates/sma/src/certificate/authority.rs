@@ -54,12 +54,17 @@ pub(crate) struct IssuedCertificate {
     pub(crate) not_after: UnixSeconds,
 }
 
+/// The CA's own certificate is over, or was installed with a clock that was years behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate of the authority's CA (ca.pem) has expired")]
+pub struct CaExpired;
+
 /// Why no certificate was made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// 20 years have passed.
-    #[error("the authority's CA has expired, and must be installed anew to issue certificates")]
-    CaExpired,
+    #[error(transparent)]
+    CaExpired(#[from] CaExpired),
     /// The year is beyond 9999.
     #[error("a certificate cannot have this time: {0}")]
     Time(#[from] X509Error),
@@ -120,6 +125,11 @@ impl CertificateAuthority {
         &self.key.secret
     }
 
+    /// Whether a certificate can be issued now.
+    pub(crate) fn can_issue(&self, now: UnixSeconds) -> Result<(), CaExpired> {
+        if now < self.anchor.not_after() { Ok(()) } else { Err(CaExpired) }
+    }
+
     /// Issues a certificate that holds from now, and 5 minutes back for clocks that are slow.
     pub(crate) fn issue(
         &self,
@@ -128,9 +138,7 @@ impl CertificateAuthority {
         now: UnixSeconds,
         rng: &mut impl CryptoRng,
     ) -> Result<IssuedCertificate, IssueError> {
-        if now >= self.anchor.not_after() {
-            return Err(IssueError::CaExpired);
-        }
+        self.can_issue(now)?;
         let mut number = [0; CertificateNumber::BYTES];
         rng.fill_bytes(&mut number);
         let number = CertificateNumber::from_random(number);

@@ -166,6 +166,14 @@ impl KeyList {
 }
 
 impl KeyRecord {
+    /// Whether there can be a time at which it signs: else nobody needs its private half any more.
+    pub(crate) const fn may_sign(&self) -> bool {
+        match self.state {
+            EndorsementKeyState::Current | EndorsementKeyState::Previous => true,
+            EndorsementKeyState::Retired | EndorsementKeyState::Revoked => false,
+        }
+    }
+
     pub(crate) fn signs_at(&self, now: Minute) -> bool {
         match self.state {
             EndorsementKeyState::Current => true,

@@ -51,6 +51,10 @@ pub(super) fn problem(error: &ProvisionError) -> Problem {
         ProvisionError::DuplicateNucHash => {
             Problem::new(StatusCode::CONFLICT, "duplicate_nuc_hash", "a camera of another serial has this sensor")
         }
+        ProvisionError::NotIssuing(error) => {
+            tracing::error!(%error, "no camera can be provisioned");
+            Problem::internal()
+        }
         ProvisionError::Certificate(error) => {
             tracing::error!(%error, "a camera was registered and got no certificate");
             Problem::internal()

@@ -50,6 +50,7 @@ pub(super) const SUITE: &[Case] = cases![
     acts::audit_log_is_a_chain_that_nobody_can_change,
     acts::change_behind_the_guards_shows,
     acts::one_endorsement_key_is_current_and_rotations_do_not_cross,
+    acts::keys_that_never_sign_again_lose_their_private_half,
     acts::of_rotations_at_once_one_succeeds,
     judging::version_1_token_passes_once_and_its_question_again,
     judging::version_2_counter_passes_once_and_its_token_again,

@@ -150,7 +150,9 @@ async fn here(sma: &Sma, requests: Vec<ProvisionRequest>) -> anyhow::Result<Vec<
     let answers = sma.provision_many(requests).await?;
     let failed = |error: ProvisionError| match error {
         ProvisionError::DuplicateSerial => Failed::Known,
-        ProvisionError::Store(_) | ProvisionError::Certificate(_) => Failed::Fatal(error.into()),
+        ProvisionError::Store(_) | ProvisionError::Certificate(_) | ProvisionError::NotIssuing(_) => {
+            Failed::Fatal(error.into())
+        }
         ProvisionError::NucHash(_) | ProvisionError::TokenVersion | ProvisionError::DuplicateNucHash => {
             Failed::Refused(error.to_string())
         }

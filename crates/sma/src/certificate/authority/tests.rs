@@ -56,7 +56,7 @@ fn certificates_hold_as_long_as_asked_and_never_longer_than_the_cas() {
     let last = issue(1, late).unwrap();
     assert_eq!(last.not_after, end);
     assert!(ca.anchor().check_chain(&last.chain, end).is_ok());
-    assert!(matches!(issue(1, end).unwrap_err(), IssueError::CaExpired));
+    assert!(matches!(issue(1, end).unwrap_err(), IssueError::CaExpired(CaExpired)));
 }
 
 #[test]

@@ -133,6 +133,24 @@ pub(super) async fn one_endorsement_key_is_current_and_rotations_do_not_cross(pl
     assert_eq!(log(&*store).await.len(), 3);
 }
 
+pub(super) async fn keys_that_never_sign_again_lose_their_private_half(place: &dyn Place) {
+    use EndorsementKeyState::{Previous, Retired, Revoked};
+    let store = place.open();
+    for new in 1..=3 {
+        let before = records(&*store).await;
+        store.change_keys(rotation(&before, id(new)), act()).await.unwrap();
+    }
+    for (key, state) in [(1, Retired), (2, Revoked)] {
+        let before = records(&*store).await;
+        assert_eq!(store.change_keys(set(&before, key, state), act()).await.unwrap(), KeysChanged::Yes);
+    }
+    let keys = store.endorsement_keys().await.unwrap();
+    assert_eq!(keys.iter().map(|key| key.sealed.len()).collect::<Vec<_>>(), [0, 0, 3]);
+    let before = records(&*store).await;
+    store.change_keys(set(&before, 3, Previous), act()).await.unwrap();
+    assert_eq!(store.endorsement_keys().await.unwrap()[2].sealed, [4, 5, 6], "it signs for 90 days");
+}
+
 pub(super) async fn of_rotations_at_once_one_succeeds(place: &dyn Place) {
     let store = place.open();
     store.change_keys(rotation(&[], id(1)), act()).await.unwrap();

@@ -43,8 +43,10 @@ pub(super) async fn change(
     }
     for key in &change.changed {
         let replaced = key.replaced.map(|minute| i64::from(minute.0));
-        let update = "UPDATE endorsement_key SET state = $2, replaced_minute = $3 WHERE key_id = $1";
-        transaction.execute(update, &[&key.key_id.as_bytes().as_slice(), &state_text(key.state), &replaced]).await?;
+        let update = "UPDATE endorsement_key SET state = $2, replaced_minute = $3,
+                      sealed = CASE WHEN $4 THEN sealed ELSE ''::bytea END WHERE key_id = $1";
+        let (key_id, state) = (key.key_id.as_bytes().as_slice(), state_text(key.state));
+        transaction.execute(update, &[&key_id, &state, &replaced, &key.may_sign()]).await?;
     }
     if let Some(StoredKey { record, sealed }) = change.new {
         let insert = "INSERT INTO endorsement_key (key_id, spki, sealed, state, created_minute, replaced_minute)

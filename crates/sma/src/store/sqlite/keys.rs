@@ -40,11 +40,14 @@ pub(super) fn change(connection: &Connection, change: KeyChange, act: &Act) -> R
     if !all(connection)?.into_iter().map(|key| key.record).eq(change.before) {
         return Ok(KeysChanged::Conflict);
     }
-    let mut update =
-        connection.prepare_cached("UPDATE endorsement_key SET state = ?2, replaced_minute = ?3 WHERE key_id = ?1")?;
+    // What is destroyed here must not stay behind in the file's free space.
+    connection.pragma_update(None, "secure_delete", true)?;
+    let mut update = connection.prepare_cached(
+        "UPDATE endorsement_key SET state = ?2, replaced_minute = ?3, sealed = iif(?4, sealed, x'') WHERE key_id = ?1",
+    )?;
     for key in &change.changed {
         let replaced = key.replaced.map(|minute| minute.0);
-        update.execute(params![key.key_id.as_bytes(), state_text(key.state), replaced])?;
+        update.execute(params![key.key_id.as_bytes(), state_text(key.state), replaced, key.may_sign()])?;
     }
     if let Some(StoredKey { record, sealed }) = change.new {
         connection
