@@ -4,8 +4,11 @@
 //! For: flags, the seed's printed steps, exit codes. [`session`] ties a camera's parts together; `demo`
 //! uses it too. Not for: any of those parts (`birthmark-camera`).
 
+mod enroll;
 mod provision;
+mod selfcheck;
 mod session;
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +38,10 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Have the camera provisioned by its authority, and bring its network file.
     Provision(provision::ProvisionArgs),
+    /// Measure the sensor's own pattern, once, and print the NUC hash that comes from it.
+    Enroll(enroll::EnrollArgs),
+    /// Say whether the camera could photograph now, and whether its sensor is the enrolled one.
+    Selfcheck(selfcheck::SelfcheckArgs),
     /// Photograph, queue, and submit what is queued.
     Capture(CaptureArgs),
 }
@@ -122,6 +129,8 @@ pub(crate) fn run(command: &Command) -> ExitCode {
     let outcome = match command {
         Command::Init(args) => init(&args.config).map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => block_on(provision::run(args)).map(|()| ExitCode::SUCCESS),
+        Command::Enroll(args) => enroll::run(args),
+        Command::Selfcheck(args) => selfcheck::run(args),
         Command::Capture(args) => block_on(capture(args)).map(|tally| {
             if args.wait && tally.unfinished() { ExitCode::from(NOT_CONFIRMED) } else { ExitCode::SUCCESS }
         }),

@@ -8,6 +8,8 @@ mod camera;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod enroll;
+#[cfg(test)]
 mod independent;
 #[cfg(test)]
 mod installation;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod capture;
 #[cfg(test)]
+mod enrol;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod life;
