@@ -9,6 +9,7 @@ pub mod seeds;
 
 use std::sync::LazyLock;
 
+use birthmark_core::absence::AbsenceProof;
 use birthmark_core::api::provision::DeviceConfig;
 use birthmark_core::api::submit::SubmitAnswer;
 use birthmark_core::api::transactions::TransactionsAnswer;
@@ -22,6 +23,7 @@ use birthmark_core::endorsement::{CaptureDigest, Endorsement, PublicKey};
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::NetworkId;
 use birthmark_core::image_data::jpeg_image_data;
+use birthmark_core::index::{decode_value, encode_value};
 use birthmark_core::json;
 use birthmark_core::leaf::Leaf;
 use birthmark_core::network::{AuthorityStatement, Genesis, Network, Revision, Trust, parse_policy_or_network};
@@ -30,10 +32,10 @@ use birthmark_core::policy::Policy;
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::submission::Submission;
 use birthmark_core::tile::{Tile, decode_entries, encode_entries};
+use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::{Blinding, TokenJson};
 use birthmark_core::verify::{Candidate, verify};
 use birthmark_ledger::block::{Header, decode_payload, encode_payload};
-use birthmark_ledger::index::{decode_value, encode_value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,6 +44,7 @@ pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("absence", absence, seeds::absence),
     ("answers", answers, seeds::answers),
     ("batch", batch, seeds::batch),
     ("block", block, seeds::block),
@@ -69,6 +72,16 @@ pub const TARGETS: &[Target] = &[
 static TRUSTS: LazyLock<Vec<Trust>> = LazyLock::new(|| {
     seeds::trusts().iter().map(|text| parse_policy_or_network(text.as_bytes()).expect("the vectors' trusts")).collect()
 });
+
+/// A proof of absence.
+pub fn absence(bytes: &[u8]) {
+    let Ok(proof) = AbsenceProof::parse(bytes) else { return };
+    let text = serde_json::to_vec(&proof).expect("what is read can be written");
+    assert_eq!(AbsenceProof::parse(&text).ok().as_ref(), Some(&proof));
+    for trust in TRUSTS.iter() {
+        let _ = proof.verify(trust, UnixSeconds(1_733_259_600));
+    }
+}
 
 /// Answers of aggregators, nodes and authorities, as their clients read them.
 pub fn answers(bytes: &[u8]) {

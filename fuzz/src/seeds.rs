@@ -33,6 +33,10 @@ pub(crate) fn trusts() -> Vec<String> {
     file["trust"].as_object().into_iter().flatten().filter_map(|(_, text)| text.as_str().map(str::to_owned)).collect()
 }
 
+pub(crate) fn absence() -> Vec<Vec<u8>> {
+    utf8("absence.json", &["cases", "altered"], "absence")
+}
+
 pub(crate) fn answers() -> Vec<Vec<u8>> {
     let hash = "ab".repeat(32);
     let receipt = "67e55044-10b1-426f-9247-bb680e5fe0c8";

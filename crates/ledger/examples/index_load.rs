@@ -88,7 +88,8 @@ fn main() -> Result<()> {
     }
     let (ledger, spent) = Spent::by(|| Ok(Ledger::open(folder, network)?))?;
     let keys = ledger.reading()?.image_count();
-    println!("open again: {:.2} s, {} keys, {} MB of memory", spent.clock.as_secs_f64(), spent.each(keys), memory_mb());
+    let (clock, each) = (spent.clock.as_secs_f64(), spent.each(keys));
+    println!("open again: {clock:.2} s for {keys} hashes: {each}, {} MB of memory", memory_mb());
     ask(&load, &ledger.reading()?)
 }
 
