@@ -7,12 +7,7 @@
 //!
 //! Format: `docs/PROTOCOL.md` section 1: 64 hex digits, lower case out, either case in.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
-
-use crate::hex::{self, HexError};
 
 /// SHA-256 of an image: of a file's bytes, of the canonical raw samples, or of the picture data.
 ///
@@ -49,60 +44,8 @@ impl Digest {
     }
 }
 
-macro_rules! sha256_value {
-    ($name:ident) => {
-        impl $name {
-            /// Takes 32 bytes that are already such a hash.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-                Self(bytes)
-            }
-
-            /// Reads exactly 64 ASCII hex digits of either case.
-            pub fn from_hex(text: &str) -> Result<Self, HexError> {
-                hex::decode_array(text).map(Self)
-            }
-
-            /// The 32 bytes.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = HexError;
-            fn from_str(text: &str) -> Result<Self, HexError> {
-                Self::from_hex(text)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                hex::deserialize_array(deserializer).map(Self)
-            }
-        }
-    };
-}
-
-sha256_value!(ImageHash);
-sha256_value!(Digest);
+crate::hex::value!(ImageHash, 32);
+crate::hex::value!(Digest, 32);
 
 #[cfg(test)]
 mod tests {

@@ -78,3 +78,58 @@ pub fn deserialize_array<'de, D: Deserializer<'de>, const N: usize>(deserializer
     }
     deserializer.deserialize_str(Visitor::<N>)
 }
+
+/// What all fixed-length values share that are written in hex: bytes in and out, text, JSON.
+macro_rules! value {
+    ($name:ident, $len:literal) => {
+        impl $name {
+            /// Takes the bytes as they are.
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            /// Reads exactly two ASCII hex digits of either case a byte.
+            pub fn from_hex(text: &str) -> Result<Self, $crate::hex::HexError> {
+                $crate::hex::decode_array(text).map(Self)
+            }
+
+            /// The bytes.
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$crate::hex::encode(self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::hex::HexError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::from_hex(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::hex::deserialize_array(deserializer).map(Self)
+            }
+        }
+    };
+}
+
+pub(crate) use value;

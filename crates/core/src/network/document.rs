@@ -1,7 +1,5 @@
 //! The entries of the document, as they stand in JSON.
 
-use std::fmt;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::hash::Digest;
@@ -195,58 +193,16 @@ impl TryFrom<u64> for MinTokenVersion {
     }
 }
 
-macro_rules! hex_value {
-    ($(#[$doc:meta])* $name:ident, $len:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; $len]);
+/// An authority's X25519 public key, to which version 2 tokens are sealed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenKey([u8; 32]);
 
-        impl $name {
-            /// Takes the bytes.
-            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
-                Self(bytes)
-            }
+/// Which endorsement key: the first 8 bytes of SHA-256 of its SPKI.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndorsementKeyId([u8; 8]);
 
-            /// The bytes.
-            pub const fn as_bytes(&self) -> &[u8; $len] {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                hex::deserialize_array(deserializer).map(Self)
-            }
-        }
-    };
-}
-
-hex_value!(
-    /// An authority's X25519 public key, to which version 2 tokens are sealed.
-    TokenKey, 32
-);
-hex_value!(
-    /// Which endorsement key: the first 8 bytes of SHA-256 of its SPKI.
-    EndorsementKeyId, 8
-);
+crate::hex::value!(TokenKey, 32);
+crate::hex::value!(EndorsementKeyId, 8);
 
 /// Longest SPKI: an RSA key of 4096 bits with room to spare.
 const MAX_SPKI_LEN: usize = 600;
