@@ -127,7 +127,7 @@ pub enum AggregatorError {
     #[error("no authority is configured")]
     NoAuthority,
     /// An authority that the network does not know.
-    #[error("the network file has no authority {0:?}")]
+    #[error("the network file has no authority {0}")]
     UnknownAuthority(AuthorityId),
     /// Two addresses for one authority.
     #[error("authority {0:?} is configured twice")]

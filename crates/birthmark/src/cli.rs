@@ -78,7 +78,13 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(2);
     }
     birthmark_service::process::raise_open_files();
-    let outcome = match cli.command {
+    // That nobody could read what `verify` found is "could not be checked".
+    let unsaid = if matches!(cli.command, Command::Verify(_)) { ExitCode::from(3) } else { ExitCode::FAILURE };
+    terminal::settle(carry_out(cli.command), unsaid)
+}
+
+fn carry_out(command: Command) -> ExitCode {
+    let outcome = match command {
         Command::Bench(args) => return bench::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::Verify(args) => return verify::run(&args),
@@ -120,13 +126,25 @@ fn read_env_file(arguments: &[OsString]) -> anyhow::Result<()> {
     let is_role = matches!(role(arguments), Some("sma" | "aggregator" | "node" | "camera"));
     match (given.map(OsString::as_os_str).or(joined.map(AsRef::as_ref)), is_role) {
         (Some(_), false) => anyhow::bail!("--env-file is for sma, aggregator, node and camera"),
-        (Some(path), true) => dotenvy::from_path(path)
-            .map_err(|cause| anyhow::anyhow!("cannot read the settings in {}: {cause}", path.display())),
+        (Some(path), true) => dotenvy::from_path(path).map_err(|cause| {
+            anyhow::anyhow!("cannot read the settings in {}: {}", path.display(), without_content(&cause))
+        }),
         (None, true) => match dotenvy::dotenv() {
-            Err(cause) if !cause.not_found() => anyhow::bail!("cannot read the settings in .env: {cause}"),
+            Err(cause) if !cause.not_found() => {
+                anyhow::bail!("cannot read the settings in .env: {}", without_content(&cause))
+            }
             Ok(_) | Err(_) => Ok(()),
         },
         (None, false) => Ok(()),
+    }
+}
+
+/// What is wrong with a file of settings. Its lines hold passwords, so none is repeated.
+fn without_content(cause: &dotenvy::Error) -> String {
+    match cause {
+        dotenvy::Error::LineParse(..) => "a line that is not NAME=value".to_owned(),
+        dotenvy::Error::Io(cause) => cause.to_string(),
+        _ => "it cannot be understood".to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ mod camera;
 mod cli;
 mod demo;
 mod network;
+mod outlet;
 mod roles;
 mod serve;
 mod terminal;

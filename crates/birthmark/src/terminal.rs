@@ -3,18 +3,34 @@
 //! Results go to stdout, everything else to stderr, so that output can be piped.
 
 use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// One line on stdout. A reader that went away is no error worth dying for.
+/// One line on stdout. That it could not be written shows in the exit code ([`settle`]).
 pub(crate) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    let said = BARS.suspend(|| writeln!(std::io::stdout().lock(), "{line}"));
+    if let Err(error) = said {
+        UNSAID.get_or_init(|| error);
+    }
 }
 
 /// One line on stderr.
 pub(crate) fn note(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = BARS.suspend(|| writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// A success whose result nobody could read is a failure.
+pub(crate) fn settle(code: ExitCode, failure: ExitCode) -> ExitCode {
+    match UNSAID.get() {
+        Some(error) if code == ExitCode::SUCCESS => {
+            note(format_args!("error: standard output: {error}"));
+            failure
+        }
+        Some(_) | None => code,
+    }
 }
 
 /// An error with all its causes on stderr, in one line.
@@ -41,14 +57,14 @@ pub(crate) struct Waiting(ProgressBar);
 
 impl Waiting {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        let spinner = ProgressBar::new_spinner().with_message(text.into());
+        let spinner = BARS.add(ProgressBar::new_spinner().with_message(text.into()));
         spinner.enable_steady_tick(Duration::from_millis(120));
         Self(spinner)
     }
 
     /// A bar for work whose amount is known.
     pub(crate) fn with_length(text: impl Into<String>, length: u64) -> Self {
-        let bar = ProgressBar::new(length).with_message(text.into());
+        let bar = BARS.add(ProgressBar::new(length).with_message(text.into()));
         if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
             bar.set_style(style);
         }
@@ -63,5 +79,11 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+        BARS.remove(&self.0);
     }
 }
+
+/// All bars, so that a line can be written between them and not over them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+/// The first error of standard output.
+static UNSAID: OnceLock<std::io::Error> = OnceLock::new();

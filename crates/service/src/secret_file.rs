@@ -100,6 +100,31 @@ pub fn create(path: &Path, bytes: &[u8]) -> Result<(), SecretFileError> {
     sync_folder_of(path)
 }
 
+/// A place where [`create`] would succeed now, held by a temporary file beside it. Gone when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    path: PathBuf,
+    temporary: Temporary,
+}
+
+/// Makes sure that a secret can be created here, before it is made: nothing stands here, and the folder
+/// takes files.
+pub fn reserve(path: &Path) -> Result<Reserved, SecretFileError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(SecretFileError::Exists { path: path.to_owned() });
+    }
+    let temporary = write_temporary(path, &[], FileMode::Secret)?;
+    Ok(Reserved { path: path.to_owned(), temporary })
+}
+
+impl Reserved {
+    /// Creates the file with this content, as [`create`] does.
+    pub fn fill(self, bytes: &[u8]) -> Result<(), SecretFileError> {
+        drop(self.temporary);
+        create(&self.path, bytes)
+    }
+}
+
 /// Reads a secret of at most `max` bytes. The owner must be this process's user and alone able to
 /// read it; the checks are made on the opened file, so that it cannot be swapped in between.
 pub fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
@@ -171,6 +196,7 @@ fn read_bounded(file: File, max: usize) -> io::Result<Option<Zeroizing<Vec<u8>>>
 }
 
 /// A synced file beside its target; removed on drop unless it was renamed away.
+#[derive(Debug)]
 struct Temporary {
     path: PathBuf,
     renamed: bool,
@@ -230,6 +256,23 @@ mod tests {
         assert_eq!(mode_of(&path), 0o600);
         assert_eq!(read(&path, 6).unwrap().as_slice(), b"secret");
         assert_eq!(names_in(folder.path()), ["a.key"]);
+    }
+
+    #[test]
+    fn reserved_place_is_free_until_it_is_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.key");
+        drop(reserve(&path).unwrap());
+        assert_eq!(names_in(folder.path()), [""; 0]);
+        let reserved = reserve(&path).unwrap();
+        assert!(!path.exists());
+        reserved.fill(b"secret").unwrap();
+        assert_eq!(read(&path, 6).unwrap().as_slice(), b"secret");
+        assert!(matches!(reserve(&path), Err(SecretFileError::Exists { .. })));
+        assert!(matches!(reserve(&folder.path().join("no/a.key")), Err(SecretFileError::Io { .. })));
+        let overtaken = reserve(&folder.path().join("b.key")).unwrap();
+        create(&folder.path().join("b.key"), b"other").unwrap();
+        assert!(matches!(overtaken.fill(b"secret"), Err(SecretFileError::Exists { .. })));
     }
 
     #[test]

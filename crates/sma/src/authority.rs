@@ -102,12 +102,11 @@ impl Sma {
         }));
         // An installation from before there were endorsement keys, or an `init` that was interrupted.
         store::block_on(sma.0.endorser.ensure_current(KeySize::default(), sma.act(audit::LOCAL)))?;
-        store::block_on(sma.retire_keys())?;
+        store::block_on(sma.look_after_keys())?;
         store::block_on(sma.0.endorser.warm_up())?;
         if let Err(error) = sma.can_issue() {
             tracing::error!(%error, "no camera can be provisioned, and no certificate renewed");
         }
-        store::block_on(sma.state())?;
         Ok(sma)
     }
 
@@ -146,13 +145,13 @@ impl Sma {
         self.0.endorser.signer(id).await
     }
 
-    /// Destroys the private halves of endorsement keys whose 90 days are over. To be done now and then.
-    pub async fn retire_keys(&self) -> Result<(), SmaError> {
+    /// Destroys the private halves of endorsement keys whose 90 days are over, and brings `authority.json` up
+    /// to date, for another server of the same database may have changed keys. To be done now and then.
+    pub async fn look_after_keys(&self) -> Result<(), SmaError> {
         if self.0.endorser.retire(self.act(audit::LOCAL)).await? {
             tracing::info!("an endorsement key's 90 days are over: its private half is destroyed");
-            self.state().await?;
         }
-        Ok(())
+        self.state().await
     }
 
     async fn state(&self) -> Result<(), SmaError> {

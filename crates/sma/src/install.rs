@@ -21,6 +21,7 @@ use birthmark_service::secret_file;
 
 use crate::audit::{self, Act};
 use crate::authority::SmaError;
+use crate::certificate::authority::CertificateAuthority;
 use crate::config::InitOptions;
 use crate::endorser::Endorser;
 use crate::keys::{Keys, MasterKey};
@@ -78,6 +79,8 @@ pub fn init(data_dir: &Path, options: &InitOptions, clock: &dyn Clock) -> Result
     let endorser = Endorser::new(Arc::clone(&store), Arc::clone(&keys), Vec::new());
     let act = Act { actor: audit::LOCAL.to_owned(), minute: created };
     let stated = store::block_on(async {
+        let certificates = CertificateAuthority::new(keys.ca_seed(), &options.authority_id, created)?;
+        statement::write_ca(data_dir, certificates.pem())?;
         endorser.ensure_current(options.endorsement_key, act).await?;
         statement::write(
             data_dir,
@@ -124,6 +127,7 @@ mod tests {
         assert!(is_installed(&data));
         let key = std::fs::read(data.join("master.key")).unwrap();
         assert_eq!(key.len(), 32);
+        assert!(data.join("ca.pem").exists());
         for file in ["master.key", "sma.db"] {
             assert_eq!(std::fs::metadata(data.join(file)).unwrap().permissions().mode() & 0o7777, 0o600, "{file}");
         }

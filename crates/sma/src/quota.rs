@@ -18,6 +18,7 @@ pub struct Quota {
 
 /// One device's own limits, where it has any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QuotaOverride {
     /// As [`Quota::warn`]; the general one if there is none.
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::outlet::Outlet;
 use crate::terminal;
 
 /// Flags of `credential`.
@@ -21,6 +22,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let token = birthmark_service::auth::issue_token(&args.file, &args.name, &args.role)?;
     terminal::note("this token is shown once; the file keeps only its hash");
-    terminal::say(&*token);
-    Ok(())
+    let Args { file, name, .. } = args;
+    let lost = format!("the token is lost; take the line of {name} out of {} and issue another", file.display());
+    Outlet::Stdout.hand_over(&token, &lost)
 }

@@ -1,6 +1,6 @@
 //! `birthmark sma`: an authority is made, served, and looked after.
 //!
-//! For: `init`, `serve` and `provision`, and the flags that all subcommands share. Not for: the acts of
+//! For: `init` and `serve`, and the flags that all subcommands share. Not for: the acts of
 //! administrators (`sma/`, one file a subcommand).
 
 mod audit;
@@ -8,16 +8,16 @@ mod desk;
 mod device;
 mod keys;
 mod list;
+mod provision;
 mod seed;
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
-use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial};
+use birthmark_core::ids::AuthorityId;
 use birthmark_service::clock::SystemClock;
 use birthmark_sma::{InitOptions, KeySize, Quota, Sma, SmaConfig, WrappingKeySource};
 use clap::{Args, Subcommand};
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// One camera is printed, or written to --out FILE. Cameras of a list (--csv FILE: a header line with
     /// `device_serial,device_family,nuc_hash` and, if wanted, `min_token_version`) are written to
     /// --out DIR/<serial>.json, mode 0600. All its lines are checked before the first camera is registered.
-    Provision(Box<ProvisionArgs>),
+    Provision(Box<provision::ProvisionArgs>),
     /// Show, revoke, restore and change one camera.
     #[command(subcommand)]
     Device(device::Command),
@@ -141,47 +141,11 @@ pub(crate) struct SmaServeArgs {
     serve: ServeArgs,
 }
 
-/// Flags of `sma provision`.
-#[derive(Debug, Args)]
-pub(crate) struct ProvisionArgs {
-    #[command(flatten)]
-    told: Told,
-    #[command(flatten)]
-    remote: desk::Remote,
-    /// The camera's serial.
-    #[arg(long, value_name = "SERIAL", required_unless_present = "csv", conflicts_with = "csv")]
-    serial: Option<DeviceSerial>,
-    /// The camera's family.
-    #[arg(long, default_value = "Raspberry Pi HQ Camera", value_name = "NAME")]
-    device_family: DeviceFamily,
-    /// The sensor's fingerprint, 64 hex digits.
-    #[arg(long, value_name = "HEX", required_unless_present = "csv", conflicts_with = "csv")]
-    nuc_hash: Option<String>,
-    /// The oldest token that is accepted: 1 or 2. In a list, where a line does not say.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    min_token_version: u8,
-    /// Write to this file, mode 0600, instead of printing; with --csv, to this folder, a file a camera.
-    #[arg(long, value_name = "FILE|DIR")]
-    out: Option<PathBuf>,
-    /// Provision the cameras of this list.
-    #[arg(long, value_name = "FILE", requires = "out", conflicts_with = "device_family")]
-    csv: Option<PathBuf>,
-    /// Refuse the whole list if one of its lines is bad. With false, the good ones are provisioned.
-    #[arg(long, requires = "csv", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
-    check_first: bool,
-    /// Pass over cameras of the list that were provisioned earlier.
-    #[arg(long, requires = "csv")]
-    skip_existing: bool,
-    /// Print what became of the list as JSON.
-    #[arg(long, requires = "csv")]
-    json: bool,
-}
-
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init(args) => init(args),
         Command::Serve(args) => block_on(serve(*args)),
-        Command::Provision(args) => block_on(provision(*args)),
+        Command::Provision(args) => block_on(provision::run(*args)),
         Command::Device(command) => block_on(device::run(command)),
         Command::Keys(command) => block_on(keys::run(command)),
         Command::Audit(args) => block_on(audit::run(args)),
@@ -251,18 +215,18 @@ async fn serve(args: SmaServeArgs) -> anyhow::Result<()> {
     let authenticator = args.callers.authenticator(&listening)?;
     let sma = args.told.open(listening.url()).await?;
     args.seed.import_at_start(&sma).await?;
-    listening.tasks.spawn("endorsement keys", retire_keys(sma.clone(), listening.tasks.token().clone()));
+    listening.tasks.spawn("endorsement keys", look_after_keys(sma.clone(), listening.tasks.token().clone()));
     let router = sma.router(authenticator);
     let served = listening.serve("sma", router).await;
     sma.close().await;
     served
 }
 
-/// Twice a day: a key's 90 days end while servers run.
-async fn retire_keys(sma: Sma, stop: CancellationToken) -> Result<(), Infallible> {
-    while stop.run_until_cancelled(tokio::time::sleep(HALF_A_DAY)).await.is_some() {
-        if let Err(error) = sma.retire_keys().await {
-            tracing::error!(%error, "keys whose time is over were not destroyed; trying again later");
+/// A key's 90 days end while servers run, and another server of the same database may rotate keys.
+async fn look_after_keys(sma: Sma, stop: CancellationToken) -> Result<(), Infallible> {
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK_AFTER_KEYS)).await.is_some() {
+        if let Err(error) = sma.look_after_keys().await {
+            tracing::error!(%error, "endorsement keys were not looked after; trying again later");
         }
     }
     Ok(())
@@ -283,46 +247,8 @@ async fn import_into_new(data: PathBuf, options: InitOptions, seed: &seed::SeedF
     imported
 }
 
-async fn provision(args: ProvisionArgs) -> anyhow::Result<()> {
-    let ProvisionArgs { told, remote, serial, device_family, nuc_hash, min_token_version, out, csv, .. } = args;
-    if let (Some(csv), Some(out)) = (csv, out.clone()) {
-        let ProvisionArgs { check_first, skip_existing, json, .. } = args;
-        let options = list::Options { out, min_token_version, check_first, skip_existing, json };
-        let desk = desk::Desk::telling(told, &remote).await?;
-        let done = list::provision(&desk, &csv, &options).await;
-        desk.close().await;
-        return done;
-    }
-    // Without a list, the parser has asked for both.
-    let device_serial = serial.context("--serial is missing")?;
-    let nuc_hash = nuc_hash.context("--nuc-hash is missing")?;
-    let request = ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version };
-    refuse_existing(out.as_deref())?;
-    let desk = desk::Desk::telling(told, &remote).await?;
-    let config = desk.provision(request).await;
-    desk.close().await;
-    hand_over(&config?, out.as_deref())
-}
-
-/// Before secrets are handed out: they would be lost where they cannot be written.
-fn refuse_existing(out: Option<&Path>) -> anyhow::Result<()> {
-    match out {
-        Some(out) if out.exists() => anyhow::bail!("{} exists already, and is not written over", out.display()),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn hand_over(config: &DeviceConfig, out: Option<&Path>) -> anyhow::Result<()> {
-    let config = zeroize::Zeroizing::new(serde_json::to_string_pretty(config)?);
-    match out {
-        Some(file) => birthmark_service::secret_file::create(file, config.as_bytes())?,
-        None => terminal::say(&*config),
-    }
-    Ok(())
-}
-
 const DEFAULT_PORT: u16 = 8001;
-const HALF_A_DAY: Duration = Duration::from_hours(12);
+const LOOK_AFTER_KEYS: Duration = Duration::from_mins(10);
 
 fn key_size(text: &str) -> Result<KeySize, String> {
     let bits: u32 = text.parse().map_err(|_| "not a number of bits".to_owned())?;

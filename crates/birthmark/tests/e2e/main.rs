@@ -20,6 +20,8 @@ mod layering;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod once;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod privacy;

@@ -59,9 +59,14 @@ mod tests {
     async fn wrong_limits_and_unknown_devices_are_refused() {
         let authority = Authority::new();
         authority.camera(1).await;
-        for wrong in
-            [json!({"stop": -1}), json!({"stop": 1.5}), json!({"warn": "1"}), json!({"stop": 1u64 << 32}), json!([])]
-        {
+        for wrong in [
+            json!({"stop": -1}),
+            json!({"stop": 1.5}),
+            json!({"warn": "1"}),
+            json!({"stop": 1u64 << 32}),
+            json!([]),
+            json!({"Stop": 1}),
+        ] {
             let (status, body) = authority.ask("PUT", None, PATH, &wrong).await;
             assert_eq!((status, body["code"].as_str()), (422, Some("wrong_field")), "{wrong}");
         }

@@ -57,6 +57,11 @@ pub(super) enum Desk {
 }
 
 impl Remote {
+    /// Whether a server is named.
+    pub(super) const fn is_given(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The client, if a server is named.
     pub(super) fn client(&self) -> anyhow::Result<Option<HttpClient>> {
         let Some(url) = &self.url else { return Ok(None) };

@@ -6,8 +6,10 @@ use birthmark_core::ids::DeviceSerial;
 use birthmark_sma::{DeviceStatus, DeviceView, QuotaOverride, ReprovisionRequest};
 use clap::{Args, Subcommand};
 
+use super::Told;
 use super::desk::{Desk, Place, Remote};
-use super::{Told, hand_over};
+use super::provision::hand_over;
+use crate::outlet::Outlet;
 use crate::terminal;
 
 /// One camera of an authority.
@@ -99,11 +101,11 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Reprovision(args) => {
             let request = ReprovisionRequest { nuc_hash: args.nuc_hash, min_token_version: args.min_token_version };
-            super::refuse_existing(args.out.as_deref())?;
+            let outlet = Outlet::prepare(args.out.as_deref())?;
             let desk = Desk::telling(args.told, &args.remote).await?;
             let config = desk.reprovision(args.serial, request).await;
             desk.close().await;
-            hand_over(&config?, args.out.as_deref())
+            hand_over(&config?, outlet)
         }
     }
 }

@@ -68,8 +68,9 @@ pub(super) async fn import(args: ImportArgs) -> anyhow::Result<()> {
 
 pub(super) async fn export(args: ExportArgs) -> anyhow::Result<()> {
     let ExportArgs { key_tables, device_registry, place } = args;
-    super::refuse_existing(key_tables.as_deref())?;
-    super::refuse_existing(device_registry.as_deref())?;
+    for out in [&key_tables, &device_registry].into_iter().flatten() {
+        anyhow::ensure!(!out.exists(), "{} exists already, and is not written over", out.display());
+    }
     let sma = place.open_here().await?;
     let done = write(&sma, key_tables.as_deref(), device_registry.as_deref()).await;
     sma.close().await;

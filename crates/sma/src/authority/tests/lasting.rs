@@ -38,10 +38,10 @@ async fn key_whose_ninety_days_are_over_is_retired_and_destroyed() {
         keys.iter().map(|key| (key.record.state, key.sealed.is_empty())).collect::<Vec<_>>()
     };
     clock.advance(89 * DAY);
-    authority.sma.retire_keys().await.unwrap();
+    authority.sma.look_after_keys().await.unwrap();
     assert_eq!(states().await, [(Previous, false), (Current, false)]);
     clock.advance(2 * DAY);
-    authority.sma.retire_keys().await.unwrap();
+    authority.sma.look_after_keys().await.unwrap();
     assert_eq!(states().await, [(Retired, true), (Current, false)]);
     assert!(matches!(authority.sma.signer(first).await.unwrap_err(), EndorseError::Gone(gone) if gone == first));
     let written = std::fs::read_to_string(authority.folder.path().join("authority.json")).unwrap();
