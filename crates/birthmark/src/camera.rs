@@ -6,6 +6,7 @@
 
 mod enroll;
 mod provision;
+mod queue;
 mod selfcheck;
 mod session;
 mod source;
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Selfcheck(selfcheck::SelfcheckArgs),
     /// Photograph, queue, and submit what is queued.
     Capture(CaptureArgs),
+    /// Show what was captured, send refused photographs again, copy photographs with their proofs.
+    #[command(subcommand)]
+    Queue(queue::Command),
 }
 
 /// Flags of `camera init`.
@@ -128,6 +132,7 @@ impl Tally {
 pub(crate) fn run(command: &Command) -> ExitCode {
     let outcome = match command {
         Command::Init(args) => init(&args.config).map(|()| ExitCode::SUCCESS),
+        Command::Queue(command) => block_on(queue::run(command)).map(|()| ExitCode::SUCCESS),
         Command::Provision(args) => block_on(provision::run(args)).map(|()| ExitCode::SUCCESS),
         Command::Enroll(args) => enroll::run(args),
         Command::Selfcheck(args) => selfcheck::run(args),
@@ -243,7 +248,10 @@ fn report(args: &CaptureArgs, tally: &Tally, version: TokenVersion) {
         note(format_args!("queued: {} not on record yet; kept, and sent again", photographs(tally.pending)));
     }
     if tally.parked > 0 {
-        note(format_args!("parked: {} refused; kept, and waiting for a decision", photographs(tally.parked)));
+        note(format_args!(
+            "parked: {} refused; kept; `camera queue list --state parked` says why",
+            photographs(tally.parked)
+        ));
     }
 }
 

@@ -26,6 +26,8 @@ mod operator;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod sma;
 #[cfg(test)]
 mod submissions;
