@@ -96,6 +96,15 @@ impl Timing {
         }
     }
 
+    /// For so many validators on such a network.
+    pub const fn for_validators(count: usize, network: &Network) -> Self {
+        match network {
+            _ if count <= 1 => Self::single(),
+            Network::Local | Network::Lan => Self::lan(),
+            Network::Public | Network::Custom(_) => Self::wan(),
+        }
+    }
+
     /// For several validators near each other: a dead one costs half a second a turn until it is skipped.
     pub const fn lan() -> Self {
         Self {
@@ -105,6 +114,18 @@ impl Timing {
             retry: Duration::from_secs(2),
             skip: Some(Duration::from_millis(2_500)),
             fetch: Duration::from_secs(2),
+        }
+    }
+
+    /// For several validators far apart: room for a few journeys around the world within a turn.
+    pub const fn wan() -> Self {
+        Self {
+            patience: Duration::from_secs(1),
+            leader_timeout: Duration::from_secs(2),
+            certification_timeout: Duration::from_secs(4),
+            retry: Duration::from_secs(5),
+            skip: Some(Duration::from_secs(10)),
+            fetch: Duration::from_secs(5),
         }
     }
 

@@ -12,8 +12,10 @@ use commonware_utils::NZU32;
 pub enum Network {
     /// All on one machine: quick redials, many handshakes from one address.
     Local,
-    /// Own machines on private or public addresses.
+    /// Machines near each other, which connect from the addresses that they listen on.
     Lan,
+    /// Machines anywhere, which may connect from other addresses than they listen on.
+    Public,
     /// Anything else.
     Custom(Connections),
 }
@@ -59,6 +61,7 @@ impl Network {
         match self {
             Self::Local => Connections::local(),
             Self::Lan => Connections::lan(),
+            Self::Public => Connections::public(),
             Self::Custom(connections) => *connections,
         }
     }
@@ -92,6 +95,19 @@ impl Connections {
         }
     }
 
+    /// For machines anywhere. Only keys count, so strangers may begin handshakes; few of them at a time.
+    pub const fn public() -> Self {
+        Self {
+            reconnect: Duration::from_secs(5),
+            dial: Duration::from_millis(500),
+            handshake: Duration::from_secs(10),
+            handshakes_per_address: NZU32!(4),
+            ping: Duration::from_secs(20),
+            sources: Sources::Any,
+            ..Self::lan()
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let times = [self.reconnect, self.dial, self.handshake, self.ping, self.clock_skew];
         if times.iter().any(|time| *time < SHORTEST) {
@@ -116,6 +132,7 @@ mod tests {
     fn ready_made_settings_are_usable_and_extremes_are_refused() {
         assert_eq!(Network::Local.connections().check(), Ok(()));
         assert_eq!(Network::Lan.connections().check(), Ok(()));
+        assert_eq!(Network::Public.connections().check(), Ok(()));
         let none = Connections { dial: Duration::ZERO, ..Connections::lan() };
         assert_eq!(Network::Custom(none).connections().check(), Err("a time is below a millisecond"));
         let ever = Connections { cut_off: Duration::MAX, ..Connections::lan() };

@@ -378,7 +378,7 @@ async fn unusable_configurations_are_refused() {
 
 #[test]
 fn the_ready_made_time_outs_are_accepted() {
-    for timing in [Timing::single(), Timing::lan(), Timing::unlock()] {
+    for timing in [Timing::single(), Timing::lan(), Timing::wan(), Timing::unlock()] {
         let config = EngineConfig { network: Network::Lan, ..config(Path::new("/x"), 1, validators([1]), timing) };
         assert!(config::Setup::new(config).is_ok(), "{timing:?}");
     }
