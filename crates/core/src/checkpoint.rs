@@ -25,7 +25,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::merkle::TreeHash;
-use crate::note::{KeyName, Note, NoteError, NoteSignature, NoteSigner, SignatureType};
+use crate::note::{KeyName, Note, NoteError, NoteSignature, NoteSigner, SignatureType, VerifierKey};
 use crate::policy::Policy;
 use crate::time::UnixSeconds;
 
@@ -89,6 +89,16 @@ impl Checkpoint {
             return Err(CheckpointError::WrongKey);
         }
         Ok(key.line(&self.to_string(), UnixSeconds(now.0 - now.0 % 60)))
+    }
+
+    /// Checks one cosigner's line by its key, and gives the time that it states: what a validator does
+    /// before it counts another's.
+    pub fn check_cosignature(&self, key: &VerifierKey, line: &NoteSignature) -> Result<UnixSeconds, CheckpointError> {
+        if key.kind() != SignatureType::CosignatureV1 || !key.is_named_by(line) {
+            return Err(CheckpointError::WrongKey);
+        }
+        let time = key.check(&self.to_string(), line.signature()).ok().flatten();
+        time.ok_or(CheckpointError::BadSignature(1))
     }
 
     /// The published note: the log's line, then the cosignatures sorted and without repetitions, so

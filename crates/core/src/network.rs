@@ -53,7 +53,7 @@ use crate::hash::Digest;
 use crate::ids::{AuthorityId, AuthorityNumber, Epoch, Height, NetworkId, SubmitterName, SubmitterNumber, UNATTESTED};
 use crate::json::{self, JsonError};
 use crate::merkle::TreeHash;
-use crate::note::{KeyError, KeyName};
+use crate::note::{KeyError, KeyName, PublicKey, SignatureType, VerifierKey};
 use crate::policy::{Policy, PolicyError};
 
 /// Longest network file that is read.
@@ -338,6 +338,16 @@ impl NetworkEpoch {
     /// Its validators, sorted by consensus key.
     pub fn validators(&self) -> &[Validator] {
         &self.validators
+    }
+
+    /// Each validator's consensus key, and the key by which it cosigns a log of this name.
+    pub fn cosigners(&self, origin: &KeyName) -> Result<Vec<(PublicKey, VerifierKey)>, KeyError> {
+        let cosigner = |validator: &Validator| {
+            let name = cosigner_name(origin, &validator.consensus_key)?;
+            let key = VerifierKey::new(name, SignatureType::CosignatureV1, validator.cosigning_key);
+            Ok((validator.consensus_key, key))
+        };
+        self.validators.iter().map(cosigner).collect()
     }
 
     /// Whose signatures make a checkpoint of this epoch count.

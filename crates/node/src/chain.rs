@@ -1,24 +1,25 @@
 //! The node's side of consensus: builds, judges and applies blocks for the engine.
 //!
 //! Not for: the rules themselves (`birthmark-ledger`). This only waits where waiting is right, keeps
-//! blocking work off the engine's threads, and after each applied group signs and publishes.
+//! blocking work off the engine's threads, and after each applied group has the log signed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use birthmark_core::batch::{Assurance, BlockBatch};
 use birthmark_core::body::BodyDigest;
 use birthmark_core::ids::Height;
 use birthmark_core::time::{Clock, Minute};
-use birthmark_engine::{Chain, ChainError, Judgement, OrderedBlock, Proposal, Topic};
+use birthmark_engine::{Chain, ChainError, Gossip, Judgement, OrderedBlock, Proposal, Topic};
 use birthmark_ledger::apply::State as _;
 use birthmark_ledger::block::{Header, MAX_PAYLOAD, encode_payload};
-use birthmark_ledger::{Block, Ledger, View};
+use birthmark_ledger::{Block, Head, Ledger, View};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tracing::{debug, error, warn};
 
+use crate::committee::Committee;
 use crate::config::NodeError;
 use crate::cosigner::Cosigner;
 use crate::mempool::Mempool;
@@ -31,21 +32,40 @@ pub(crate) struct NodeChain {
     pub(crate) mempool: Arc<Mempool>,
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) cosigner: Arc<Mutex<Cosigner>>,
+    pub(crate) committee: Arc<Committee>,
+    /// Set before anything else happens in the engine.
+    pub(crate) gossip: Arc<OnceLock<Gossip>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl NodeChain {
-    /// Signs and publishes the log as it stands.
-    pub(crate) fn publish(&self) -> Result<(), NodeError> {
+    /// Signs the log as it stands, and at the `earlier` ends of blocks that were applied with its last one;
+    /// publishes it when a quorum has.
+    pub(crate) fn sign(&self, earlier: &[u64]) -> Result<(), NodeError> {
         // Held across the state file's fsync on purpose: two signatures at once must not be.
         let mut cosigner = self.cosigner.lock();
         let reading = self.ledger.reading()?;
-        match cosigner.sign(&self.ledger, reading.head(), self.clock.now())? {
-            Some(signed) => self.publisher.publish(&self.ledger, reading, signed),
-            // A ledger that was lost is applied anew from the engine's archive; until it has caught up
-            // with what was signed before, there is nothing to publish.
-            None => Ok(()),
+        // A ledger that was lost is applied anew from the engine's archive; until it has caught up with
+        // what was signed before, nothing is signed.
+        let signed = cosigner.sign(&self.ledger, reading.head(), earlier, self.clock.now())?;
+        self.committee.deposit(signed, reading, self.gossip.get());
+        if self.committee.is_alone() {
+            self.committee.settle(&self.ledger, &self.publisher)?;
         }
+        Ok(())
+    }
+
+    /// Where the last blocks up to `head` end, without its own end and those without leaves.
+    fn ends_between(&self, before: &Head, head: &Head) -> Result<Vec<u64>, NodeError> {
+        if self.committee.is_alone() {
+            return Ok(Vec::new());
+        }
+        let first = head.height.0.saturating_sub(MAX_ENDS).max(before.height.0) + 1;
+        let reading = self.ledger.reading()?;
+        let blocks = (first..head.height.0).map(|height| Ok(reading.block(Height(height))?));
+        let blocks = blocks.collect::<Result<Vec<_>, NodeError>>()?;
+        let ends = blocks.into_iter().flatten().filter(|block| block.count > 0);
+        Ok(ends.map(|block| block.first.0.saturating_add(block.count.into())).collect())
     }
 
     fn build(&self, unapplied: &[OrderedBlock]) -> Option<Proposal> {
@@ -133,7 +153,7 @@ impl NodeChain {
         let head = self.ledger.head();
         debug!(height = head.height.0, size = head.size, transactions = recorded.len(), "applied");
         if head.size != before.size {
-            self.publish()?;
+            self.sign(&self.ends_between(&before, &head)?)?;
         }
         self.mempool.recorded(&recorded);
         Ok(())
@@ -211,8 +231,17 @@ impl Chain for NodeChain {
         })
     }
 
-    /// A network of one has nobody to gossip with.
-    fn gossip(&self, _topic: Topic, _from: [u8; 32], _message: Bytes) {}
+    fn connect(&self, gossip: Gossip) {
+        // The engine calls this once.
+        let _ = self.gossip.set(gossip);
+    }
+
+    fn gossip(&self, topic: Topic, from: [u8; 32], message: Bytes) {
+        match topic {
+            Topic::Cosignatures => self.committee.hear(&from, &message, self.gossip.get()),
+            Topic::Transactions => {}
+        }
+    }
 }
 
 fn as_block(block: &OrderedBlock) -> Block<'_> {
@@ -231,3 +260,5 @@ fn ahead_of(clock: &dyn Clock, minute: Minute) -> bool {
 }
 
 const CLOCK_STEP: Duration = Duration::from_millis(200);
+/// Blocks of one group whose ends are signed. Earlier ones have long been published when so many are behind.
+const MAX_ENDS: u64 = 64;

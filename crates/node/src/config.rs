@@ -1,5 +1,6 @@
 //! What a node is given: its folder, its network, its addresses; and why it cannot start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use birthmark_core::batch::SubmitterKey;
 use birthmark_core::ids::SubmitterName;
 use birthmark_core::network::Network;
-use birthmark_core::note::{KeyName, NoteSigner, SecretKey};
+use birthmark_core::note::{KeyError, KeyName, NoteSigner, PublicKey, SecretKey};
 use birthmark_engine::EngineError;
 use birthmark_ledger::LedgerError;
 use birthmark_service::lock::LockError;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::cosigner::CosignerError;
+use crate::peers::PeerNetwork;
 
 /// Everything a node needs to start.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct NodeConfig {
     pub submitter: SubmitterName,
     /// Where other validators connect to.
     pub p2p_listen: SocketAddr,
+    /// What connections between validators are like.
+    pub p2p_network: PeerNetwork,
+    /// `host:port` of validators, by consensus key, where it is another than the network file's.
+    pub p2p_addresses: BTreeMap<PublicKey, String>,
     /// Most bytes of transactions that wait for a block.
     pub mempool_bytes: usize,
 }
@@ -67,9 +73,12 @@ pub enum NodeError {
     /// The network file does not name this validator.
     #[error("validator.key belongs to no validator of the network's current epoch")]
     NotAValidator,
-    /// More validators than this version runs.
-    #[error("the network has {0} validators; this version runs networks of one")]
-    Validators(usize),
+    /// Nothing says where another validator is.
+    #[error("the network file has no p2p_address for the validator {0}, and no other is given")]
+    NoAddress(Box<PublicKey>),
+    /// The network's name cannot be part of its cosigners' names.
+    #[error("the network's origin: {0}")]
+    Origin(#[from] KeyError),
     /// The network file does not name this node's submitter, or names another key for it.
     #[error("the network file names no submitter {0} with the key in submitter.key")]
     Submitter(SubmitterName),
@@ -89,6 +98,8 @@ pub enum NodeError {
 
 /// A node's keys, checked against the network file.
 pub(crate) struct Keys {
+    /// The public half of the seed.
+    pub(crate) validator: [u8; 32],
     pub(crate) validator_seed: Zeroizing<[u8; 32]>,
     pub(crate) log: NoteSigner,
     pub(crate) cosign: NoteSigner,
@@ -103,9 +114,6 @@ impl Keys {
             Ok(Zeroizing::new(seed))
         };
         let validators = config.network.current_epoch().validators();
-        if validators.len() != 1 {
-            return Err(NodeError::Validators(validators.len()));
-        }
         let validator_seed = seed(KeyFiles::VALIDATOR)?;
         let public = birthmark_engine::public_key_of(&validator_seed);
         let own = validators.iter().find(|validator| *validator.consensus_key.as_bytes() == public);
@@ -124,9 +132,9 @@ impl Keys {
             return Err(NodeError::Submitter(config.submitter.clone()));
         }
         let origin: KeyName = config.network.origin().clone();
-        let cosigner = birthmark_core::network::cosigner_name(&origin, &own.consensus_key)
-            .map_err(|_| NodeError::OtherKey(KeyFiles::COSIGN))?;
+        let cosigner = birthmark_core::network::cosigner_name(&origin, &own.consensus_key)?;
         Ok(Self {
+            validator: public,
             validator_seed,
             log: NoteSigner::log(origin, log),
             cosign: NoteSigner::cosigner(cosigner, cosign),

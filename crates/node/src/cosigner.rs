@@ -2,7 +2,7 @@
 //!
 //! For: [`Cosigner::sign`], the only place where checkpoints are signed.
 //!
-//! Not for: collecting a quorum or publishing (`publisher`).
+//! Not for: collecting a quorum (`committee`) or publishing (`publisher`).
 //!
 //! `cosign.state` remembers what was signed last, so that not even a restored backup of the ledger
 //! makes this validator vouch for two histories. It is created with the network at size 0; if it
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use birthmark_core::checkpoint::{Checkpoint, CheckpointError};
 use birthmark_core::merkle::{EMPTY_ROOT, TreeHash};
-use birthmark_core::note::{NoteSignature, NoteSigner};
+use birthmark_core::note::{KeyName, NoteSignature, NoteSigner};
 use birthmark_core::time::UnixSeconds;
 use birthmark_ledger::{Head, Ledger, LedgerError};
 use birthmark_service::secret_file::{self, FileMode, SecretFileError};
@@ -97,17 +97,22 @@ impl Cosigner {
         Ok(Self { path, last, log, cosign })
     }
 
-    /// Signs the log at `head`, if it extends what was signed last; nothing while it is still shorter.
-    /// Durable before the signature leaves.
+    /// Signs the log at `head`, if it extends what was signed last, and before that at `earlier`: the ends of
+    /// the blocks that were applied together with the head's, rising. So validators that apply in different
+    /// groups sign the same trees. Nothing while the log is still shorter than what was signed.
+    ///
+    /// All trees are prefixes of the one at `head`, whose size and root are durable before any signature
+    /// leaves.
     pub(crate) fn sign(
         &mut self,
         ledger: &Ledger,
         head: &Head,
+        earlier: &[u64],
         now: UnixSeconds,
-    ) -> Result<Option<Signed>, CosignerError> {
+    ) -> Result<Vec<Signed>, CosignerError> {
         let (size, root) = self.last;
         if head.size < size {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         if ledger.root(size)? != root {
             return Err(CosignerError::Forked(size));
@@ -117,12 +122,26 @@ impl Cosigner {
             secret_file::replace(&self.path, encode(next).as_bytes(), FileMode::Secret)?;
             self.last = next;
         }
-        let checkpoint = Checkpoint { origin: ledger.network().origin().clone(), size: head.size, root: head.root };
-        Ok(Some(Signed {
+        let between = earlier.iter().copied().filter(|end| size < *end && *end < head.size);
+        between
+            .map(|end| Ok((end, ledger.root(end)?)))
+            .chain([Ok((head.size, head.root))])
+            .map(|tree: Result<_, CosignerError>| self.signed(ledger.network().origin(), tree?, now))
+            .collect()
+    }
+
+    fn signed(
+        &self,
+        origin: &KeyName,
+        (size, root): (u64, TreeHash),
+        now: UnixSeconds,
+    ) -> Result<Signed, CosignerError> {
+        let checkpoint = Checkpoint { origin: origin.clone(), size, root };
+        Ok(Signed {
             log: checkpoint.log_signature(&self.log)?,
             cosignature: checkpoint.cosign(&self.cosign, now)?,
             checkpoint,
-        }))
+        })
     }
 }
 

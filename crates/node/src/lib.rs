@@ -3,24 +3,32 @@
 //!
 //! The way of a transaction: `http::transactions` takes it, `mempool` keeps it until it is final,
 //! `chain` puts it into a block and applies what the engine decides, `cosigner` signs the log that
-//! results, `publisher` makes that checkpoint the one that everyone is answered from, `lookup` finds
-//! and proves.
+//! results, `committee` tells the other validators and hears them, `publisher` makes a quorum's
+//! checkpoint the one that everyone is answered from, `lookup` finds and proves.
 //!
 //! Not for: deciding what is valid (`birthmark-ledger`) or in which order (`birthmark-engine`). A node
 //! knows hashes, authorities and submitters; of cameras, tokens and people it never learns.
 
+mod allowance;
 mod chain;
+mod collector;
+mod committee;
 mod config;
 mod cosigner;
 mod http;
 mod lookup;
 mod mempool;
 mod node;
+mod peers;
 mod publisher;
+mod statement;
+#[cfg(test)]
+mod testing;
 
 pub use config::{KeyFiles, NodeConfig, NodeError};
 pub use cosigner::{CosignerError, create_state};
 pub use node::Node;
+pub use peers::PeerNetwork;
 
 /// May post to the seed's `POST /api/v1/blockchain/submit`.
 pub const ROLE_SUBMIT: &str = "submitter";

@@ -1,5 +1,6 @@
 //! A running node: its parts tied together, from start to a clean end.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use birthmark_core::batch::SubmitterKey;
 use birthmark_core::ids::{Epoch, SubmitterNumber};
 use birthmark_core::network::validator_set_hash;
 use birthmark_core::time::Clock;
-use birthmark_engine::{Engine, EngineConfig, Network as Peers, Timing, Validator};
+use birthmark_engine::{Engine, EngineConfig, Timing, Validator};
 use birthmark_ledger::Ledger;
 use birthmark_ledger::block::{HEADER_LEN, Header, MAX_PAYLOAD};
 use birthmark_service::auth::Authenticator;
@@ -19,10 +20,12 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::NodeChain;
+use crate::committee::Committee;
 use crate::config::{Keys, NodeConfig, NodeError};
 use crate::cosigner::Cosigner;
 use crate::http;
 use crate::mempool::Mempool;
+use crate::peers::{PeerNetwork, Peers};
 use crate::publisher::{Publisher, kept_size};
 
 /// A node with its engine running.
@@ -30,6 +33,7 @@ use crate::publisher::{Publisher, kept_size};
 pub struct Node {
     shared: Arc<Shared>,
     engine: Engine,
+    peers: Peers,
     _lock: FolderLock,
 }
 
@@ -46,12 +50,13 @@ impl Node {
     pub async fn start(config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let lock = FolderLock::acquire(&config.data_dir)?;
         let keys = Keys::load(&config)?;
-        let engine_config = engine_config(&config, &keys);
+        let peers = Peers::new(&config, &keys)?;
+        let engine_config = engine_config(&config, &keys, peers.resolve().await);
         let shared = Arc::new(tokio::task::spawn_blocking(move || open(&config, keys, clock)).await??);
         let chain = &shared.chain;
         let engine = Engine::start(engine_config, Arc::new(chain.clone())).map_err(Arc::new)?;
         engine.ready().await?;
-        Ok(Self { shared, engine, _lock: lock })
+        Ok(Self { shared, engine, peers, _lock: lock })
     }
 
     /// The node's HTTP interface.
@@ -59,18 +64,25 @@ impl Node {
         http::router(Arc::clone(&self.shared), authenticator)
     }
 
-    /// Runs until `stop`, then ends consensus cleanly; an error if consensus ended by itself.
+    /// Runs until `stop`, then ends consensus cleanly; an error if a part ended by itself.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), NodeError> {
-        let mut refresh = tokio::time::interval(RECOSIGN);
+        let chain = &self.shared.chain;
+        let (ledger, publisher) = (Arc::clone(&chain.ledger), Arc::clone(&chain.publisher));
+        let mut committee = pin!(Arc::clone(&chain.committee).run(ledger, publisher, chain.gossip.get().cloned()));
+        let mut minute = tokio::time::interval(RECOSIGN);
         // The first tick comes at once, and the start has just signed.
-        refresh.tick().await;
+        minute.tick().await;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(self.engine.shutdown().await?),
                 ended = self.engine.wait() => return Ok(ended?),
-                _ = refresh.tick() => {
-                    let shared = Arc::clone(&self.shared);
-                    tokio::task::spawn_blocking(move || shared.chain.publish()).await??;
+                ended = &mut committee => return ended,
+                _ = minute.tick() => {
+                    let chain = chain.clone();
+                    tokio::task::spawn_blocking(move || chain.sign(&[])).await??;
+                    if self.peers.are_named() {
+                        self.engine.set_addresses(&self.peers.resolve_again().await);
+                    }
                 }
             }
         }
@@ -84,18 +96,25 @@ fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Result<Shared
     let cosigner = Cosigner::open(&config.data_dir, keys.log, keys.cosign, kept_size(&ledger)?)?;
     let registered = config.network.submitter_by_name(&config.submitter);
     let number = registered.ok_or_else(|| NodeError::Submitter(config.submitter.clone()))?.number;
+    let publisher = Publisher::new();
+    let committee = Committee::new(&config.network, &keys.validator)?;
+    if let Some((size, time)) = publisher.resume(&ledger)? {
+        committee.resume(size, time);
+    }
     let chain = NodeChain {
         ledger,
         mempool: Arc::new(Mempool::new(config.mempool_bytes)),
-        publisher: Arc::new(Publisher::new()),
+        publisher: Arc::new(publisher),
         cosigner: Arc::new(Mutex::new(cosigner)),
+        committee: Arc::new(committee),
+        gossip: Arc::default(),
         clock,
     };
-    chain.publish()?;
+    chain.sign(&[])?;
     Ok(Shared { chain, network_file: config.network_file.clone(), submitter: (number, keys.submitter) })
 }
 
-fn engine_config(config: &NodeConfig, keys: &Keys) -> EngineConfig {
+fn engine_config(config: &NodeConfig, keys: &Keys, validators: Vec<Validator>) -> EngineConfig {
     let (network, epoch) = (&config.network, config.network.current_epoch());
     let genesis = network.genesis();
     let genesis_header = Header {
@@ -103,12 +122,10 @@ fn engine_config(config: &NodeConfig, keys: &Keys) -> EngineConfig {
         epoch: Epoch(0),
         validator_set_hash: validator_set_hash(Epoch(0), genesis.validators()),
     };
-    // A network of one: the own address is all there is.
-    let validators = epoch
-        .validators()
-        .iter()
-        .map(|validator| Validator { key: *validator.consensus_key.as_bytes(), address: config.p2p_listen })
-        .collect();
+    let peers = config.p2p_network.connections();
+    let timing = Timing::for_validators(validators.len(), &peers);
+    // Validators on one machine share its cores.
+    let worker_threads = if validators.len() == 1 || config.p2p_network == PeerNetwork::Local { 1 } else { 2 };
     EngineConfig {
         storage_dir: config.data_dir.join("consensus"),
         namespace: network.network_id().as_bytes().to_vec(),
@@ -120,9 +137,9 @@ fn engine_config(config: &NodeConfig, keys: &Keys) -> EngineConfig {
         max_header_bytes: u32::try_from(HEADER_LEN).unwrap_or(u32::MAX),
         max_payload_bytes: u32::try_from(MAX_PAYLOAD).unwrap_or(u32::MAX),
         max_gossip_bytes: MAX_GOSSIP,
-        timing: Timing::single(),
-        network: Peers::Local,
-        worker_threads: 1,
+        timing,
+        network: peers,
+        worker_threads,
     }
 }
 

@@ -2,19 +2,21 @@
 //!
 //! For: assembling a quorum's signatures into one note, and telling whoever waits for it.
 //!
-//! Not for: when to sign (`cosigner`). Nothing beyond the published size is ever shown to a client,
+//! Not for: when to sign (`cosigner`), or who is a quorum (`committee`). Nothing beyond the published size is ever shown to a client,
 //! so every answer can be proven.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use birthmark_core::checkpoint::Checkpoint;
+use birthmark_core::checkpoint::{self, Checkpoint, VerifiedCheckpoint};
+use birthmark_core::note::NoteSignature;
 use birthmark_core::time::UnixSeconds;
 use birthmark_ledger::{Ledger, LedgerError, Reading};
 use tokio::sync::watch;
 
+use crate::committee::Standing;
 use crate::config::NodeError;
-use crate::cosigner::Signed;
+use crate::cosigner::CosignerError;
 
 /// A checkpoint with a quorum's cosignatures.
 #[derive(Debug)]
@@ -51,28 +53,45 @@ impl Publisher {
         self.size.subscribe()
     }
 
-    /// Publishes what a quorum of one has signed; the note is checked by the network's own policy first,
-    /// so that nothing is ever shown that a client would refuse.
-    pub(crate) fn publish(&self, ledger: &Ledger, reading: Reading, signed: Signed) -> Result<(), NodeError> {
-        let note = signed
-            .checkpoint
-            .assemble(signed.log, &[signed.cosignature])
-            .map_err(crate::cosigner::CosignerError::from)?
-            .to_string();
-        let verified = birthmark_core::checkpoint::verify(&note, ledger.network().current_policy())
-            .map_err(crate::cosigner::CosignerError::from)?;
-        let time = verified.time.unwrap_or(UnixSeconds(0));
-        let size = verified.checkpoint.size;
+    /// Publishes what a quorum has signed; the note is checked by the network's own policy first, so that
+    /// nothing is ever shown that a client would refuse.
+    pub(crate) fn publish(
+        &self,
+        ledger: &Ledger,
+        standing: Standing,
+        cosignatures: &[NoteSignature],
+    ) -> Result<(), NodeError> {
+        let Standing { checkpoint, log, reading } = standing;
+        let note = checkpoint.assemble(log, cosignatures).map_err(CosignerError::from)?.to_string();
+        let verified = checkpoint::verify(&note, ledger.network().current_policy()).map_err(CosignerError::from)?;
         ledger.keep_checkpoint(&note)?;
+        self.show(note, verified, reading);
+        Ok(())
+    }
+
+    /// Shows the checkpoint that an earlier run has kept, if the ledger stands where it did. Gives its size
+    /// and time.
+    pub(crate) fn resume(&self, ledger: &Ledger) -> Result<Option<(u64, UnixSeconds)>, LedgerError> {
+        let Some(note) = ledger.checkpoint()? else { return Ok(None) };
+        let reading = ledger.reading()?;
+        let (size, root) = (reading.head().size, reading.head().root);
+        let verified = checkpoint::verify(&note, ledger.network().current_policy()).ok();
+        let tree = |known: &VerifiedCheckpoint| (known.checkpoint.size, known.checkpoint.root) == (size, root);
+        let Some(verified) = verified.filter(tree) else { return Ok(None) };
+        Ok(Some((size, self.show(note, verified, reading))))
+    }
+
+    fn show(&self, note: String, verified: VerifiedCheckpoint, reading: Reading) -> UnixSeconds {
+        let (time, size) = (verified.time.unwrap_or(UnixSeconds(0)), verified.checkpoint.size);
         self.newest.store(Some(Arc::new(Published { note, checkpoint: verified.checkpoint, time, reading })));
         self.size.send_if_modified(|known| std::mem::replace(known, size) != size);
-        Ok(())
+        time
     }
 }
 
 /// The size of the newest checkpoint that the store kept from an earlier run.
 pub(crate) fn kept_size(ledger: &Ledger) -> Result<u64, LedgerError> {
     let note = ledger.checkpoint()?;
-    let size = note.and_then(|note| birthmark_core::checkpoint::parse_unverified(&note).ok());
+    let size = note.and_then(|note| checkpoint::parse_unverified(&note).ok());
     Ok(size.map_or(0, |(_, checkpoint)| checkpoint.size))
 }

@@ -3,6 +3,7 @@
 //! For: the same parts that `demo` runs as processes, opened with the defaults of their roles.
 //! Not for: load (`load`), nor for what is asked.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, SubmitterName};
 use birthmark_core::network::Network;
 use birthmark_core::token::NucHash;
-use birthmark_node::{Node, NodeConfig};
+use birthmark_node::{Node, NodeConfig, PeerNetwork};
 use birthmark_service::auth::Authenticator;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
@@ -59,6 +60,8 @@ impl Installation {
             network_file: self.network_file.clone(),
             submitter: SubmitterName::new(network::NODE)?,
             p2p_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            p2p_network: PeerNetwork::Local,
+            p2p_addresses: BTreeMap::new(),
             mempool_bytes: MEMPOOL,
         };
         let authenticator = Authenticator::open(bound.local_addr())?;

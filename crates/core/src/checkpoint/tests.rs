@@ -201,3 +201,19 @@ proptest! {
         prop_assert!(std::str::from_utf8(&bytes).ok().is_none_or(|note| verify(note, &net.policy).is_err()));
     }
 }
+
+#[test]
+fn a_cosigners_line_is_checked_by_its_own_key_and_for_its_own_tree() {
+    let net = four();
+    let line = net.cosignature(0, 719);
+    let own = net.cosigners[0].verifier();
+    assert_eq!(checkpoint().check_cosignature(own, &line), Ok(UnixSeconds(660)));
+    let other = Checkpoint { size: 7, ..checkpoint() };
+    assert_eq!(other.check_cosignature(own, &line), Err(CheckpointError::BadSignature(1)));
+    assert_eq!(checkpoint().check_cosignature(net.cosigners[1].verifier(), &line), Err(CheckpointError::WrongKey));
+    assert_eq!(checkpoint().check_cosignature(net.logs[1].verifier(), &net.log_line()), Err(CheckpointError::WrongKey));
+    let mut later = line.signature().to_vec();
+    later[7] ^= 1;
+    let later = NoteSignature::new(line.name().clone(), line.key_id(), later);
+    assert_eq!(checkpoint().check_cosignature(own, &later), Err(CheckpointError::BadSignature(1)));
+}

@@ -1,5 +1,8 @@
 //! A real node with its real engine, asked over its router.
 
+mod several;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use axum::body::Body as HttpBody;
@@ -41,7 +44,7 @@ struct Installation {
 }
 
 struct Running {
-    node: Node,
+    node: Arc<Node>,
     router: Router,
     network: Arc<Network>,
 }
@@ -106,9 +109,11 @@ impl Installation {
             network_file: Bytes::new(),
             submitter: SubmitterName::new("node-0").unwrap(),
             p2p_listen: "127.0.0.1:0".parse().unwrap(),
+            p2p_network: PeerNetwork::Local,
+            p2p_addresses: BTreeMap::new(),
             mempool_bytes: 1 << 20,
         };
-        let node = Node::start(config, Arc::new(self.clock.clone())).await?;
+        let node = Arc::new(Node::start(config, Arc::new(self.clock.clone())).await?);
         let router = node.router(Authenticator::open("127.0.0.1:1".parse().unwrap()).unwrap());
         Ok(Running { node, router, network: Arc::clone(&self.network) })
     }

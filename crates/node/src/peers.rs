@@ -1,0 +1,119 @@
+//! Where the other validators are.
+//!
+//! For: addresses from the network file, with those of the own configuration in front. Not for: connecting
+//! to them (`birthmark-engine`), which trusts keys and not addresses.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use birthmark_core::note::PublicKey;
+use birthmark_engine::{Network, Validator};
+use tracing::warn;
+
+use crate::config::{Keys, NodeConfig, NodeError};
+
+/// What connections between validators are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerNetwork {
+    /// All on one machine.
+    Local,
+    /// Near each other, connecting from the addresses that they listen on.
+    #[default]
+    Lan,
+    /// Anywhere, connecting from any address.
+    Public,
+}
+
+/// A name that is none of `local`, `lan` and `public`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be local, lan or public")]
+pub struct UnknownNetwork;
+
+impl PeerNetwork {
+    pub(crate) const fn connections(self) -> Network {
+        match self {
+            Self::Local => Network::Local,
+            Self::Lan => Network::Lan,
+            Self::Public => Network::Public,
+        }
+    }
+}
+
+impl FromStr for PeerNetwork {
+    type Err = UnknownNetwork;
+
+    fn from_str(text: &str) -> Result<Self, UnknownNetwork> {
+        match text {
+            "local" => Ok(Self::Local),
+            "lan" => Ok(Self::Lan),
+            "public" => Ok(Self::Public),
+            _ => Err(UnknownNetwork),
+        }
+    }
+}
+
+/// The validators of the epoch with their addresses as text.
+#[derive(Debug)]
+pub(crate) struct Peers(Vec<(PublicKey, Place)>);
+
+#[derive(Debug)]
+enum Place {
+    Address(SocketAddr),
+    /// `host:port`, asked of the system's resolver now and then.
+    Named(String),
+}
+
+impl Peers {
+    /// The own address is where this node listens; every other one must be known.
+    pub(crate) fn new(config: &NodeConfig, keys: &Keys) -> Result<Self, NodeError> {
+        let validators = config.network.current_epoch().validators().iter();
+        let places = validators.map(|validator| {
+            let key = validator.consensus_key;
+            if *key.as_bytes() == keys.validator {
+                return Ok((key, Place::Address(config.p2p_listen)));
+            }
+            let text = config.p2p_addresses.get(&key).or(validator.p2p_address.as_ref());
+            let text = text.ok_or_else(|| NodeError::NoAddress(Box::new(key)))?;
+            Ok((key, text.parse().map_or_else(|_| Place::Named(text.clone()), Place::Address)))
+        });
+        places.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether any address may change while the node runs.
+    pub(crate) fn are_named(&self) -> bool {
+        self.0.iter().any(|(_, place)| matches!(place, Place::Named(_)))
+    }
+
+    /// All addresses; unspecified where a name is not known at the moment.
+    pub(crate) async fn resolve(&self) -> Vec<Validator> {
+        let mut validators = Vec::with_capacity(self.0.len());
+        for (key, place) in &self.0 {
+            let address = match place {
+                Place::Address(address) => *address,
+                Place::Named(name) => look_up(name).await.unwrap_or(UNKNOWN),
+            };
+            validators.push(Validator { key: *key.as_bytes(), address });
+        }
+        validators
+    }
+
+    /// The same without those that are not known: a connection is not to end because a resolver does.
+    pub(crate) async fn resolve_again(&self) -> Vec<Validator> {
+        let mut validators = self.resolve().await;
+        validators.retain(|validator| validator.address != UNKNOWN);
+        validators
+    }
+}
+
+async fn look_up(name: &str) -> Option<SocketAddr> {
+    let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host(name)).await;
+    let address = found.ok().and_then(Result::ok).and_then(|mut addresses| addresses.next());
+    if address.is_none() {
+        warn!(validator = name, "the address of a validator is not known now; it will be looked up again");
+    }
+    address
+}
+
+const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const LOOK_UP: Duration = Duration::from_secs(2);
