@@ -24,6 +24,7 @@ use crate::config::NodeError;
 use crate::cosigner::Cosigner;
 use crate::mempool::Mempool;
 use crate::publisher::Publisher;
+use crate::relay::Relay;
 
 /// What the engine's callbacks work on. Clones share it.
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ pub(crate) struct NodeChain {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) cosigner: Arc<Mutex<Cosigner>>,
     pub(crate) committee: Arc<Committee>,
+    pub(crate) relay: Arc<Relay>,
     /// Set before anything else happens in the engine.
     pub(crate) gossip: Arc<OnceLock<Gossip>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -239,7 +241,7 @@ impl Chain for NodeChain {
     fn gossip(&self, topic: Topic, from: [u8; 32], message: Bytes) {
         match topic {
             Topic::Cosignatures => self.committee.hear(&from, &message, self.gossip.get()),
-            Topic::Transactions => {}
+            Topic::Transactions => self.relay.hear(from, message),
         }
     }
 }

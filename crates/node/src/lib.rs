@@ -1,14 +1,16 @@
 //! A registry node: orders transactions with the other validators, records them, and proves what is
 //! recorded.
 //!
-//! The way of a transaction: `http::transactions` takes it, `mempool` keeps it until it is final,
-//! `chain` puts it into a block and applies what the engine decides, `cosigner` signs the log that
-//! results, `committee` tells the other validators and hears them, `publisher` makes a quorum's
-//! checkpoint the one that everyone is answered from, `lookup` finds and proves.
+//! The way of a transaction: `http::transactions` takes it if `admission` lets it in, `mempool` keeps it
+//! until it is final, `relay` tells the other validators, `chain` puts it into a block and applies what
+//! the engine decides, `cosigner` signs the log that results, `committee` tells the others and hears
+//! them, `publisher` makes a quorum's checkpoint the one that everyone is answered from, `lookup` finds
+//! and proves.
 //!
 //! Not for: deciding what is valid (`birthmark-ledger`) or in which order (`birthmark-engine`). A node
 //! knows hashes, authorities and submitters; of cameras, tokens and people it never learns.
 
+mod admission;
 mod allowance;
 mod chain;
 mod collector;
@@ -21,6 +23,7 @@ mod mempool;
 mod node;
 mod peers;
 mod publisher;
+mod relay;
 mod statement;
 #[cfg(test)]
 mod testing;

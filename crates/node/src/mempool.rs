@@ -6,11 +6,13 @@
 //! Not for: durability. Whoever submits keeps a transaction until it is recorded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use birthmark_core::batch::{Assurance, Batch, BlockBatch, Place};
 use birthmark_core::body::BodyDigest;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The waiting batches.
 #[derive(Debug)]
@@ -18,16 +20,29 @@ pub(crate) struct Mempool {
     inner: Mutex<Inner>,
     changed: Notify,
     max_bytes: usize,
+    max_peer_bytes: usize,
 }
 
 /// The mempool is full; the sender should try again later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
+/// From whom a batch came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client of this node.
+    Client,
+    /// Another validator.
+    Peer([u8; 32]),
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     next: u64,
     bytes: usize,
+    /// Of each validator that passed anything on.
+    peers: HashMap<[u8; 32], usize>,
+    signatures: HashMap<[u8; 64], u64>,
     batches: BTreeMap<u64, Pending>,
     waiting: HashMap<BodyDigest, Vec<(u64, Assurance)>>,
 }
@@ -38,16 +53,22 @@ struct Pending {
     bodies: Vec<BodyDigest>,
     bytes: usize,
     left: usize,
+    origin: Origin,
+    /// When the other validators were told of it.
+    told: Instant,
 }
 
 impl Mempool {
-    pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { inner: Mutex::default(), changed: Notify::new(), max_bytes }
+    /// For so many bytes. What peers pass on, of which each validator keeps its own until it is recorded,
+    /// gets half of them at most, in equal shares.
+    pub(crate) fn new(max_bytes: usize, validators: usize) -> Self {
+        let max_peer_bytes = max_bytes / (2 * validators.max(1));
+        Self { inner: Mutex::default(), changed: Notify::new(), max_bytes, max_peer_bytes }
     }
 
     /// Takes a batch whose signature and rules have been checked. `recorded` says for each of its
     /// transactions whether it is on record already.
-    pub(crate) fn add(&self, batch: Batch, recorded: &[bool]) -> Result<(), Full> {
+    pub(crate) fn add(&self, batch: Batch, recorded: &[bool], origin: Origin) -> Result<(), Full> {
         let bodies: Vec<_> = batch.transactions.iter().map(|transaction| transaction.body().digest()).collect();
         let mut inner = self.inner.lock();
         let news =
@@ -61,6 +82,13 @@ impl Mempool {
         if inner.bytes + bytes > self.max_bytes {
             return Err(Full);
         }
+        if let Origin::Peer(peer) = origin {
+            let used = inner.peers.entry(peer).or_default();
+            if *used + bytes > self.max_peer_bytes {
+                return Err(Full);
+            }
+            *used += bytes;
+        }
         let id = inner.next;
         inner.next += 1;
         inner.bytes += bytes;
@@ -71,10 +99,34 @@ impl Mempool {
                 left += 1;
             }
         }
-        inner.batches.insert(id, Pending { batch, bodies, bytes, left });
+        inner.signatures.insert(batch.signature, id);
+        inner.batches.insert(id, Pending { batch, bodies, bytes, left, origin, told: Instant::now() });
         drop(inner);
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    /// Whether the batch with this signature waits.
+    pub(crate) fn holds(&self, signature: &[u8; 64]) -> bool {
+        self.inner.lock().signatures.contains_key(signature)
+    }
+
+    /// Batches of own clients that the others were told of longer than `after` ago, oldest first, about
+    /// `max_bytes` of them. They count as told at `now`.
+    pub(crate) fn to_tell_again(&self, now: Instant, after: Duration, max_bytes: usize) -> Vec<Batch> {
+        let mut inner = self.inner.lock();
+        let mut bytes = 0;
+        let own = inner.batches.values_mut().filter(|pending| pending.origin == Origin::Client);
+        let late = own.filter(|pending| now.saturating_duration_since(pending.told) >= after);
+        late.take_while(|pending| {
+            bytes += pending.bytes;
+            bytes <= max_bytes
+        })
+        .map(|pending| {
+            pending.told = now;
+            pending.batch.clone()
+        })
+        .collect()
     }
 
     /// Resolves at the next change after this call: a batch that came, or one that is on record.
@@ -140,10 +192,8 @@ impl Mempool {
     /// Drops a batch that can never be recorded.
     pub(crate) fn discard(&self, signature: &[u8; 64]) {
         let mut inner = self.inner.lock();
-        let found = inner.batches.iter().find(|(_, pending)| pending.batch.signature == *signature);
-        let Some(id) = found.map(|(id, _)| *id) else { return };
-        let Some(pending) = inner.batches.remove(&id) else { return };
-        inner.bytes = inner.bytes.saturating_sub(pending.bytes);
+        let Some(id) = inner.signatures.get(signature).copied() else { return };
+        let Some(pending) = inner.remove(id) else { return };
         for digest in &pending.bodies {
             if let Some(waiting) = inner.waiting.get_mut(digest) {
                 waiting.retain(|(other, _)| *other != id);
@@ -166,19 +216,35 @@ impl Inner {
         self.waiting.get(digest).is_some_and(|waiting| waiting.iter().any(|(_, other)| *other >= assurance))
     }
 
+    /// Takes a batch out, but for its bodies in `waiting`.
+    fn remove(&mut self, id: u64) -> Option<Pending> {
+        let pending = self.batches.remove(&id)?;
+        self.bytes = self.bytes.saturating_sub(pending.bytes);
+        self.signatures.remove(&pending.batch.signature);
+        if let Origin::Peer(peer) = pending.origin
+            && let Some(used) = self.peers.get_mut(&peer)
+        {
+            *used = used.saturating_sub(pending.bytes);
+        }
+        Some(pending)
+    }
+
     fn settle(&mut self, digest: &BodyDigest, assurance: Assurance) {
         let Some(mut waiting) = self.waiting.remove(digest) else { return };
+        let mut settled_batches = Vec::new();
         waiting.retain(|(id, wanted)| {
             let settled = *wanted <= assurance;
             if settled && let Some(pending) = self.batches.get_mut(id) {
                 pending.left = pending.left.saturating_sub(1);
                 if pending.left == 0 {
-                    self.bytes = self.bytes.saturating_sub(pending.bytes);
-                    self.batches.remove(id);
+                    settled_batches.push(*id);
                 }
             }
             !settled
         });
+        for id in settled_batches {
+            self.remove(id);
+        }
         if !waiting.is_empty() {
             self.waiting.insert(*digest, waiting);
         }

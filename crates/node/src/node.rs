@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use birthmark_core::batch::SubmitterKey;
+use birthmark_core::batch::{MAX_WIRE, SubmitterKey};
 use birthmark_core::ids::{Epoch, SubmitterNumber};
 use birthmark_core::network::validator_set_hash;
 use birthmark_core::time::Clock;
@@ -27,6 +27,7 @@ use crate::http;
 use crate::mempool::Mempool;
 use crate::peers::{PeerNetwork, Peers};
 use crate::publisher::{Publisher, kept_size};
+use crate::relay::Relay;
 
 /// A node with its engine running.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl Node {
         let chain = &self.shared.chain;
         let (ledger, publisher) = (Arc::clone(&chain.ledger), Arc::clone(&chain.publisher));
         let mut committee = pin!(Arc::clone(&chain.committee).run(ledger, publisher, chain.gossip.get().cloned()));
+        let mut relay = pin!(chain.relay.run(chain.clone()));
         let mut minute = tokio::time::interval(RECOSIGN);
         // The first tick comes at once, and the start has just signed.
         minute.tick().await;
@@ -77,6 +79,7 @@ impl Node {
                 () = stop.cancelled() => return Ok(self.engine.shutdown().await?),
                 ended = self.engine.wait() => return Ok(ended?),
                 ended = &mut committee => return ended,
+                ended = &mut relay => return ended,
                 _ = minute.tick() => {
                     let chain = chain.clone();
                     tokio::task::spawn_blocking(move || chain.sign(&[])).await??;
@@ -89,13 +92,15 @@ impl Node {
     }
 }
 
-fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Result<Shared, NodeError> {
+/// The parts without the engine, with the log as it stands signed.
+pub(crate) fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Result<Shared, NodeError> {
     let folder = config.data_dir.join("ledger");
     std::fs::create_dir_all(&folder).map_err(|source| SecretFileError::Io { path: folder.clone(), source })?;
     let ledger = Arc::new(Ledger::open(&folder, Arc::clone(&config.network))?);
     let cosigner = Cosigner::open(&config.data_dir, keys.log, keys.cosign, kept_size(&ledger)?)?;
     let registered = config.network.submitter_by_name(&config.submitter);
     let number = registered.ok_or_else(|| NodeError::Submitter(config.submitter.clone()))?.number;
+    let validators = config.network.current_epoch().validators().len();
     let publisher = Publisher::new();
     let committee = Committee::new(&config.network, &keys.validator)?;
     if let Some((size, time)) = publisher.resume(&ledger)? {
@@ -103,10 +108,11 @@ fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Result<Shared
     }
     let chain = NodeChain {
         ledger,
-        mempool: Arc::new(Mempool::new(config.mempool_bytes)),
+        mempool: Arc::new(Mempool::new(config.mempool_bytes, validators)),
         publisher: Arc::new(publisher),
         cosigner: Arc::new(Mutex::new(cosigner)),
         committee: Arc::new(committee),
+        relay: Arc::new(Relay::new()),
         gossip: Arc::default(),
         clock,
     };
@@ -146,6 +152,7 @@ fn engine_config(config: &NodeConfig, keys: &Keys, validators: Vec<Validator>) -
 /// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).
 const RECOSIGN: Duration = Duration::from_mins(1);
 const MAX_GOSSIP: u32 = 1024 * 1024;
+const _: () = assert!(MAX_WIRE < MAX_GOSSIP as usize);
 
 #[cfg(test)]
 mod tests;

@@ -13,11 +13,14 @@ use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName, Submitter
 use birthmark_core::network::{Authority, Network, NetworkBuilder, Rules, Submitter, Validator, cosigner_name};
 use birthmark_core::note::{KeyName, NoteSigner, PublicKey, SecretKey};
 use birthmark_core::time::UnixSeconds;
+use birthmark_service::clock::ManualClock;
 use birthmark_service::secret_file;
 use bytes::Bytes;
 
-use crate::config::{KeyFiles, NodeConfig};
+use crate::chain::NodeChain;
+use crate::config::{KeyFiles, Keys, NodeConfig};
 use crate::cosigner::create_state;
+use crate::node::open;
 use crate::peers::PeerNetwork;
 
 pub(crate) const NOW: UnixSeconds = UnixSeconds(29_000_000 * 60);
@@ -109,6 +112,13 @@ pub(crate) fn install(folder: &Path, network: &Arc<Network>, node: u8, listen: S
         p2p_addresses: BTreeMap::new(),
         mempool_bytes: 8 << 20,
     }
+}
+
+/// A node's parts without an engine.
+pub(crate) fn chain(folder: &Path, network: &Arc<Network>, node: u8) -> NodeChain {
+    let config = install(folder, network, node, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let keys = Keys::load(&config).unwrap();
+    open(&config, keys, Arc::new(ManualClock::at(NOW))).unwrap().chain
 }
 
 /// Addresses on loopback that nobody listens on: below the ports that the system gives to outgoing connections, and

@@ -17,6 +17,7 @@ use birthmark_service::problem::Problem;
 use http::StatusCode;
 
 use super::submit::{submit, unsigned};
+use crate::admission;
 use crate::node::Shared;
 
 pub(super) async fn post(
@@ -28,9 +29,7 @@ pub(super) async fn post(
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_batch", "the bytes are no batch")
             .with_detail(cause.to_string())
     })?;
-    let network = shared.chain.ledger.network();
-    let submitter = network.submitter(batch.submitter).ok_or_else(unsigned)?;
-    batch.verify(network.network_id(), submitter.key.as_bytes()).map_err(|_| unsigned())?;
+    admission::check_signature(&shared.chain.ledger, &batch).map_err(|_| unsigned())?;
     let results = submit(&shared, batch, prefer.0.unwrap_or_default()).await?;
     let mut response = Json(TransactionsAnswer { results }).into_response();
     response.headers_mut().extend(prefer.applied());

@@ -29,9 +29,9 @@ fn is_record(place: &Place) -> bool {
 
 #[test]
 fn what_stands_twice_is_recorded_once_and_every_batch_keeps_all_its_places() {
-    let pool = Mempool::new(1 << 20);
-    pool.add(batch(&[1, 2]), &[false, false]).unwrap();
-    pool.add(batch(&[2, 3]), &[false, false]).unwrap();
+    let pool = Mempool::new(1 << 20, 1);
+    pool.add(batch(&[1, 2]), &[false, false], Origin::Client).unwrap();
+    pool.add(batch(&[2, 3]), &[false, false], Origin::Client).unwrap();
     let block = fill(&pool);
     let kept: Vec<Vec<bool>> = block.iter().map(|batch| batch.places.iter().map(is_record).collect()).collect();
     assert_eq!(kept, [vec![true, true], vec![false, true]]);
@@ -39,17 +39,17 @@ fn what_stands_twice_is_recorded_once_and_every_batch_keeps_all_its_places() {
 
 #[test]
 fn a_batch_without_news_is_not_kept() {
-    let pool = Mempool::new(1 << 20);
-    pool.add(batch(&[1, 2]), &[false, false]).unwrap();
-    pool.add(batch(&[2, 1]), &[false, false]).unwrap();
-    pool.add(batch(&[3]), &[true]).unwrap();
+    let pool = Mempool::new(1 << 20, 1);
+    pool.add(batch(&[1, 2]), &[false, false], Origin::Client).unwrap();
+    pool.add(batch(&[2, 1]), &[false, false], Origin::Client).unwrap();
+    pool.add(batch(&[3]), &[true], Origin::Client).unwrap();
     assert_eq!(pool.backlog().0, 1);
 }
 
 #[test]
 fn a_batch_goes_when_all_of_it_is_on_record() {
-    let pool = Mempool::new(1 << 20);
-    pool.add(batch(&[1, 2]), &[false, false]).unwrap();
+    let pool = Mempool::new(1 << 20, 1);
+    pool.add(batch(&[1, 2]), &[false, false], Origin::Client).unwrap();
     pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
     assert_eq!(pool.backlog().0, 1);
     pool.recorded(&[(body(2).digest(), Assurance::Asserted)]);
@@ -66,9 +66,9 @@ fn an_endorsed_body_waits_behind_the_same_attested_one_and_settles_it_when_it_co
         let network = NetworkId(Digest::from_bytes([0; 32]));
         Batch::sign(network, SubmitterNumber(2), &SubmitterKey::from_seed([2; 32]), vec![transaction])
     };
-    let pool = Mempool::new(1 << 20);
-    pool.add(batch(&[1]), &[false]).unwrap();
-    pool.add(endorsed(1), &[false]).unwrap();
+    let pool = Mempool::new(1 << 20, 1);
+    pool.add(batch(&[1]), &[false], Origin::Client).unwrap();
+    pool.add(endorsed(1), &[false], Origin::Client).unwrap();
     assert_eq!(fill(&pool).len(), 1, "one record of a body a block");
     pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
     let next = pool.fill::<()>(1 << 20, |_, assurance| Ok(assurance <= Assurance::Attested)).unwrap();
@@ -76,38 +76,38 @@ fn an_endorsed_body_waits_behind_the_same_attested_one_and_settles_it_when_it_co
     pool.recorded(&[(body(1).digest(), Assurance::Endorsed)]);
     assert_eq!(pool.backlog(), (0, 0));
 
-    pool.add(endorsed(2), &[false]).unwrap();
-    pool.add(batch(&[2]), &[false]).unwrap();
+    pool.add(endorsed(2), &[false], Origin::Client).unwrap();
+    pool.add(batch(&[2]), &[false], Origin::Client).unwrap();
     assert_eq!(pool.backlog().0, 1, "the lesser one is no news");
 }
 
 #[test]
 fn a_discarded_batch_leaves_nothing_behind() {
-    let pool = Mempool::new(1 << 20);
+    let pool = Mempool::new(1 << 20, 1);
     let bad = batch(&[1, 2]);
-    pool.add(bad.clone(), &[false, false]).unwrap();
-    pool.add(batch(&[3]), &[false]).unwrap();
+    pool.add(bad.clone(), &[false, false], Origin::Client).unwrap();
+    pool.add(batch(&[3]), &[false], Origin::Client).unwrap();
     pool.discard(&bad.signature);
     assert_eq!(fill(&pool).len(), 1);
-    pool.add(bad, &[false, false]).unwrap();
+    pool.add(bad, &[false, false], Origin::Client).unwrap();
     assert_eq!(fill(&pool).len(), 2, "what was dropped may come again");
 }
 
 #[test]
 fn more_than_its_bytes_is_refused_and_nothing_is_lost() {
     let one = batch(&[1]).encode().len();
-    let pool = Mempool::new(one);
-    pool.add(batch(&[1]), &[false]).unwrap();
-    assert_eq!(pool.add(batch(&[2]), &[false]), Err(Full));
+    let pool = Mempool::new(one, 1);
+    pool.add(batch(&[1]), &[false], Origin::Client).unwrap();
+    assert_eq!(pool.add(batch(&[2]), &[false], Origin::Client), Err(Full));
     assert_eq!(fill(&pool).len(), 1);
 }
 
 #[test]
 fn a_block_stays_within_its_bytes() {
     let one = batch(&[1]).encode().len();
-    let pool = Mempool::new(1 << 20);
+    let pool = Mempool::new(1 << 20, 1);
     for seed in 1..5 {
-        pool.add(batch(&[seed]), &[false]).unwrap();
+        pool.add(batch(&[seed]), &[false], Origin::Client).unwrap();
     }
     let block = pool.fill::<()>(2 * one + 2, |_, _| Ok(false)).unwrap();
     assert_eq!(block.len(), 2);
@@ -115,12 +115,45 @@ fn a_block_stays_within_its_bytes() {
 
 #[tokio::test]
 async fn a_change_between_asking_and_waiting_is_seen() {
-    let pool = Mempool::new(1 << 20);
+    let pool = Mempool::new(1 << 20, 1);
     let changed = pool.changed();
-    pool.add(batch(&[1]), &[false]).unwrap();
+    pool.add(batch(&[1]), &[false], Origin::Client).unwrap();
     changed.await;
     let changed = pool.changed();
     pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
     changed.await;
     assert!(pool.is_empty());
+}
+
+#[test]
+fn each_peer_has_its_share_and_gets_it_back_when_its_batches_go() {
+    let one = batch(&[1]).encode().len();
+    // Half of it for four validators: one batch each.
+    let pool = Mempool::new(8 * one, 4);
+    let (first, second) = (Origin::Peer([1; 32]), Origin::Peer([2; 32]));
+    pool.add(batch(&[1]), &[false], first).unwrap();
+    assert_eq!(pool.add(batch(&[2]), &[false], first), Err(Full));
+    pool.add(batch(&[2]), &[false], second).unwrap();
+    pool.add(batch(&[3]), &[false], Origin::Client).unwrap();
+    pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
+    pool.add(batch(&[4]), &[false], first).unwrap();
+    pool.discard(&batch(&[4]).signature);
+    pool.add(batch(&[5]), &[false], first).unwrap();
+}
+
+#[tokio::test]
+async fn only_own_clients_batches_are_told_again_and_each_after_a_while() {
+    let pool = Mempool::new(1 << 20, 4);
+    let after = Duration::from_secs(2);
+    pool.add(batch(&[1]), &[false], Origin::Client).unwrap();
+    pool.add(batch(&[2]), &[false], Origin::Peer([1; 32])).unwrap();
+    pool.add(batch(&[3]), &[false], Origin::Client).unwrap();
+    assert!(pool.holds(&batch(&[2]).signature) && !pool.holds(&batch(&[4]).signature));
+    let start = Instant::now();
+    assert!(pool.to_tell_again(start, after, 1 << 20).is_empty(), "told just now");
+    let later = start + after;
+    assert_eq!(pool.to_tell_again(later, after, batch(&[1]).encode().len()), [batch(&[1])], "the oldest first");
+    assert_eq!(pool.to_tell_again(later, after, 1 << 20), [batch(&[3])]);
+    pool.recorded(&[(body(1).digest(), Assurance::Attested)]);
+    assert_eq!(pool.to_tell_again(later + after, after, 1 << 20), [batch(&[3])], "recorded ones are not");
 }

@@ -353,7 +353,7 @@ async fn an_invalid_batch_in_the_mempool_never_becomes_a_block() {
     let node = installation.start().await;
     // Past the checks of the endpoint, as a fault there would let it.
     let bad = node.batch([raw("NOBODY", 1)]);
-    node.node.shared.chain.mempool.add(bad, &[false]).unwrap();
+    node.node.shared.chain.mempool.add(bad, &[false], crate::mempool::Origin::Client).unwrap();
     let (_, results) = node.post(node.batch([raw("MFG", 2)]).encode()).await;
     assert!(matches!(results[..], [TransactionResult::Recorded { .. }]), "{results:?}");
     let mempool = &node.node.shared.chain.mempool;

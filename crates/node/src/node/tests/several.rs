@@ -166,4 +166,36 @@ async fn all_four_begin_again_where_they_stood_and_lose_nothing() {
     four.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_posted_to_one_waits_at_the_others_until_a_quorum_is_there() {
+    let mut four = Four::start().await;
+    four.record(0, 0..2).await;
+    for node in [2, 3] {
+        four.down(node).await;
+    }
+    let batch = batch(&four.network, 10..13);
+    let request = Request::post("/api/v1/transactions").body(HttpBody::from(batch.encode())).unwrap();
+    let (status, answer) = four.node(0).ask::<TransactionsAnswer>(request).await;
+    assert_eq!((status, answer.unwrap().results), (StatusCode::OK, vec![TransactionResult::Accepted; 3]));
+    let mempool = &four.node(1).node.shared.chain.mempool;
+    tokio::time::timeout(PATIENCE, async {
+        loop {
+            let changed = mempool.changed();
+            if mempool.holds(&batch.signature) {
+                return;
+            }
+            changed.await;
+        }
+    })
+    .await
+    .expect("the other one hears of it");
+    // Whoever posted it is gone, and so is the node that took it; the batch is not.
+    four.down(0).await;
+    four.up(2).await;
+    four.up(3).await;
+    let size = size_of(&four.record(3, 10..13).await);
+    four.published(size).await;
+    four.end().await;
+}
+
 const PATIENCE: Duration = Duration::from_mins(1);
