@@ -29,7 +29,7 @@ use crate::figures::Figures;
 use crate::http;
 use crate::pipeline::state::Withheld;
 use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
-use crate::registry::{MAX_VERIFY, RECORD_WAIT_SECONDS, Registry};
+use crate::registry::{MAX_VERIFY, Node, Nodes, RECORD_WAIT_SECONDS, Registry};
 use crate::store::Store;
 use crate::waiters::Waiters;
 
@@ -191,13 +191,12 @@ fn registry(config: &AggregatorConfig) -> Result<Registry, AggregatorError> {
     let wait = Duration::from_secs(RECORD_WAIT_SECONDS) + config.call_timeout;
     let posting = options(wait, MAX_VERIFY, config.node_bearer.clone());
     let reading = options(config.call_timeout, MAX_VERIFY, config.node_bearer.clone());
-    Ok(Registry {
-        network: config.network.network_id(),
-        submitter: submitter.number,
-        key,
-        posting: client("node", &config.node_url, &posting)?,
-        reading: client("node", &config.node_url, &reading)?,
-    })
+    let node = |url: &String| -> Result<Node, AggregatorError> {
+        let (posting, reading) = (client("node", url, &posting)?, client("node", url, &reading)?);
+        Ok(Node { url: url.clone(), posting, reading })
+    };
+    let nodes = config.node_urls.iter().map(node).collect::<Result<_, _>>()?;
+    Ok(Registry { network: config.network.network_id(), submitter: submitter.number, key, nodes: Nodes::new(nodes) })
 }
 
 /// Reads the key and checks that it is the one by which the network knows this aggregator: with another,

@@ -29,9 +29,10 @@ pub struct AggregatorConfig {
     pub submitter: SubmitterName,
     /// Where each authority is asked. Submissions of others are refused.
     pub sma: Vec<SmaConfig>,
-    /// Origin of the registry node, `http://host:port`.
-    pub node_url: String,
-    /// The credential for the node.
+    /// Origins of registry nodes, `http://host:port`, one or more. The first that answers is used until it
+    /// fails.
+    pub node_urls: Vec<String>,
+    /// The credential for the nodes.
     pub node_bearer: Option<BearerToken>,
     /// Validated submissions that are released together at least, 1 to 256.
     pub mix_min: usize,
@@ -70,7 +71,7 @@ impl AggregatorConfig {
         network_file: Bytes,
         submitter: SubmitterName,
         sma: Vec<SmaConfig>,
-        node_url: String,
+        node_urls: Vec<String>,
     ) -> Self {
         Self {
             data_dir,
@@ -78,7 +79,7 @@ impl AggregatorConfig {
             network_file,
             submitter,
             sma,
-            node_url,
+            node_urls,
             node_bearer: None,
             mix_min: 16,
             mix_delay: Duration::from_secs(20),
@@ -98,6 +99,9 @@ impl AggregatorConfig {
         }
         if self.in_flight == 0 {
             return Err(AggregatorError::InFlight);
+        }
+        if self.node_urls.is_empty() {
+            return Err(AggregatorError::NoNode);
         }
         if self.sma.is_empty() {
             return Err(AggregatorError::NoAuthority);
@@ -123,6 +127,9 @@ pub enum AggregatorError {
     /// No batch could ever be sent.
     #[error("in_flight must be at least 1")]
     InFlight,
+    /// Nothing could be recorded.
+    #[error("no registry node is configured")]
+    NoNode,
     /// Nobody could vouch for anything.
     #[error("no authority is configured")]
     NoAuthority,

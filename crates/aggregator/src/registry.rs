@@ -1,7 +1,8 @@
-//! Talking to a registry node.
+//! Talking to the registry's nodes.
 //!
-//! For: handing it signed batches, and asking it what is on record. Not for: checking proofs (whoever
-//! asked does), or when to try again (`pipeline/gate`).
+//! For: handing them signed batches, and asking them what is on record; a node that fails is passed over
+//! for the next (`nodes`). Not for: checking proofs (whoever asked does), or when to try again
+//! (`pipeline/gate`).
 //!
 //! `docs/PROTOCOL.md` sections 7 and 11:
 //! ```text
@@ -16,6 +17,8 @@
 //! A node that refuses an endorsement's key knows another network file than ours, under which the key counted.
 //! A refusal is final, so the photo needs another token: the camera is told `rekey`.
 
+mod nodes;
+
 use std::time::Duration;
 
 use birthmark_core::ImageHash;
@@ -26,7 +29,7 @@ use birthmark_core::batch::{Assurance, Batch, SubmitterKey, Transaction};
 use birthmark_core::body::Body;
 use birthmark_core::ids::{NetworkId, SubmitterNumber};
 use birthmark_core::json;
-use birthmark_service::client::{ClientError, HttpClient};
+use birthmark_service::client::ClientError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
@@ -41,16 +44,15 @@ pub(crate) const RECORD_WAIT_SECONDS: u64 = 10;
 /// The longest answer of `verify` that is passed on.
 pub(crate) const MAX_VERIFY: usize = 256 * 1024;
 
-/// The client of the node, with the key that signs what it is handed.
-#[derive(Clone, Debug)]
+pub(crate) use self::nodes::{Node, Nodes};
+
+/// The clients of the nodes, with the key that signs what they are handed.
+#[derive(Debug)]
 pub(crate) struct Registry {
     pub(crate) network: NetworkId,
     pub(crate) submitter: SubmitterNumber,
     pub(crate) key: SubmitterKey,
-    /// Its time limit must exceed [`RECORD_WAIT_SECONDS`].
-    pub(crate) posting: HttpClient,
-    /// Its answers are at most [`MAX_VERIFY`] bytes.
-    pub(crate) reading: HttpClient,
+    pub(crate) nodes: Nodes,
 }
 
 /// Which form of `verify` is asked for.
@@ -71,6 +73,8 @@ pub(crate) enum AskError {
     Call(#[from] ClientError),
     #[error("the node's answer is not about the hash that was asked for")]
     OffTopic,
+    #[error("there is no node to ask")]
+    Nobody,
 }
 
 impl Registry {
@@ -84,29 +88,47 @@ impl Registry {
         if let Ok(wait) = HeaderValue::from_str(&format!("wait={RECORD_WAIT_SECONDS}")) {
             headers.insert(HeaderName::from_static("prefer"), wait);
         }
-        let answer = self.posting.send(Method::POST, "/api/v1/transactions", headers, batch.into()).await?;
-        let TransactionsAnswer { results } = json::from_slice(&answer.body).map_err(Trouble::Answer)?;
-        if results.len() != rows.len() {
-            return Err(Trouble::Count { got: results.len(), wanted: rows.len() });
+        let batch = Bytes::from(batch);
+        let mut trouble = Trouble::Count { got: 0, wanted: rows.len() };
+        for (place, node) in self.nodes.in_turn() {
+            match post(node, headers.clone(), batch.clone(), rows.len()).await {
+                Ok(results) => {
+                    if results.iter().all(|result| *result == TransactionResult::Accepted) {
+                        self.nodes.leave(place);
+                    } else {
+                        self.nodes.stay_with(place);
+                    }
+                    let results = results.into_iter().zip(rows);
+                    return Ok(results.map(|(result, row)| event(result, row.voucher.assurance())).collect());
+                }
+                Err(cause) => {
+                    tracing::debug!(node = node.url, error = %cause, "a node took no batch");
+                    trouble = cause;
+                }
+            }
         }
-        Ok(results.into_iter().zip(rows).map(|(result, row)| event(result, row.voucher.assurance())).collect())
+        Err(trouble)
     }
 
-    /// The node's answer about one hash, as it is.
+    /// A node's answer about one hash, as it is.
     pub(crate) async fn ask(&self, hash: ImageHash, wish: ProofWish) -> Result<Bytes, AskError> {
-        #[derive(Deserialize)]
-        struct About {
-            image_hash: ImageHash,
-        }
         let query = match wish {
             ProofWish::Unsaid => "",
             ProofWish::Without => "?proof=0",
             ProofWish::With => "?proof=1",
         };
-        let answer = self.reading.get_bytes(&format!("/api/v1/verify/{hash}{query}")).await?;
-        // Whatever else stands at the address must not be passed on as the registry's word.
-        let about: About = json::from_slice(&answer.body).map_err(|_| AskError::OffTopic)?;
-        if about.image_hash == hash { Ok(answer.body) } else { Err(AskError::OffTopic) }
+        let path = format!("/api/v1/verify/{hash}{query}");
+        let mut trouble = AskError::Nobody;
+        for (place, node) in self.nodes.in_turn() {
+            match ask(node, &path, hash).await {
+                Ok(answer) => {
+                    self.nodes.stay_with(place);
+                    return Ok(answer);
+                }
+                Err(cause) => trouble = cause,
+            }
+        }
+        Err(trouble)
     }
 
     /// The proof of this very record. None if the node cannot be asked now, or shows another record of
@@ -117,9 +139,8 @@ impl Registry {
 
     async fn proof_by_any_hash(&self, body: &Body, recorded: Recorded) -> Option<String> {
         for entry in body.entries.as_slice() {
-            let path = format!("/api/v1/verify/{}", entry.hash);
-            let answer = match self.reading.get_json::<VerifyAnswer>(&path).await {
-                Ok(answer) => answer.body,
+            let answer = match self.ask(entry.hash, ProofWish::Unsaid).await {
+                Ok(answer) => json::from_slice::<VerifyAnswer>(&answer).ok()?,
                 Err(error) => {
                     tracing::warn!(%error, "a proof could not be fetched; the receipt is answered without it");
                     return None;
@@ -131,6 +152,23 @@ impl Registry {
         }
         None
     }
+}
+
+async fn post(node: &Node, headers: HeaderMap, batch: Bytes, wanted: usize) -> Result<Vec<TransactionResult>, Trouble> {
+    let answer = node.posting.send(Method::POST, "/api/v1/transactions", headers, batch).await?;
+    let TransactionsAnswer { results } = json::from_slice(&answer.body).map_err(Trouble::Answer)?;
+    if results.len() == wanted { Ok(results) } else { Err(Trouble::Count { got: results.len(), wanted }) }
+}
+
+async fn ask(node: &Node, path: &str, hash: ImageHash) -> Result<Bytes, AskError> {
+    #[derive(Deserialize)]
+    struct About {
+        image_hash: ImageHash,
+    }
+    let answer = node.reading.get_bytes(path).await?;
+    // Whatever else stands at the address must not be passed on as the registry's word.
+    let about: About = json::from_slice(&answer.body).map_err(|_| AskError::OffTopic)?;
+    if about.image_hash == hash { Ok(answer.body) } else { Err(AskError::OffTopic) }
 }
 
 /// For a receipt's proof, however many of its hashes are asked about: who waits for a receipt may have

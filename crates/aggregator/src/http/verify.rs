@@ -40,7 +40,7 @@ fn unavailable(error: &AskError) -> Problem {
     tracing::debug!(%error, "the node could not be asked about a hash");
     let retry_after = match error {
         AskError::Call(error) => error.retry_after().unwrap_or(RETRY),
-        AskError::OffTopic => RETRY,
+        AskError::OffTopic | AskError::Nobody => RETRY,
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable", "the registry cannot be asked now")
         .with_retry_after(retry_after.min(LONGEST_RETRY))

@@ -166,14 +166,15 @@ async fn configuration_that_cannot_work_is_refused_at_the_start() {
     let world = World::new().await;
     let name = |text: &str| AuthorityId::new(text).unwrap();
     let stranger = SubmitterName::new("stranger").unwrap();
-    let cases: [(AggregatorError, &str); 7] = [
+    let cases: [(AggregatorError, &str); 8] = [
         (refusal(&world, |config| config.mix_min = 0), "mix_min must be 1 to 256, not 0"),
         (refusal(&world, |config| config.mix_min = 257), "mix_min must be 1 to 256, not 257"),
+        (refusal(&world, |config| config.node_urls.clear()), "no registry node is configured"),
         (refusal(&world, |config| config.sma.clear()), "no authority is configured"),
         (refusal(&world, |config| config.sma[0].authority = name("NOBODY")), "NOBODY"),
         (refusal(&world, |config| config.sma.push(config.sma[0].clone())), "configured twice"),
         (refusal(&world, |config| config.submitter = stranger), "stranger"),
-        (refusal(&world, |config| config.node_url = "ftp://node".to_owned()), "node: "),
+        (refusal(&world, |config| config.node_urls = vec!["ftp://node".to_owned()]), "node: "),
     ];
     for (error, text) in cases {
         assert!(error.to_string().contains(text), "{error}");

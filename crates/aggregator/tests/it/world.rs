@@ -171,7 +171,7 @@ impl World {
                 self.network_file.clone(),
                 SubmitterName::new(SUBMITTER).unwrap(),
                 vec![sma],
-                format!("http://{}", self.node_address),
+                vec![format!("http://{}", self.node_address)],
             )
         }
     }
@@ -195,6 +195,16 @@ impl World {
         let address = serve(aggregator.router(), &tasks).await;
         let options = ClientOptions { request_timeout: Duration::from_mins(1), ..ClientOptions::default() };
         Running { aggregator, tasks, client: HttpClient::new(&format!("http://{address}"), &options).unwrap() }
+    }
+
+    /// Where the node is.
+    pub(crate) fn node_url(&self) -> String {
+        format!("http://{}", self.node_address)
+    }
+
+    /// Serves another node of the same network; gives where.
+    pub(crate) async fn serve_node(&self, node: &Arc<Node>) -> String {
+        format!("http://{}", serve(node.router(), &self.others).await)
     }
 
     /// Serves the authority at a further address.

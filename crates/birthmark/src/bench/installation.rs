@@ -102,7 +102,7 @@ impl Installation {
             self.network_file.clone(),
             SubmitterName::new(network::AGGREGATOR)?,
             vec![sma],
-            url(to.node),
+            vec![url(to.node)],
         );
         config.mix_delay = Duration::ZERO;
         config.max_unfinished = to.max_unfinished;

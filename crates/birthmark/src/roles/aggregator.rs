@@ -46,9 +46,9 @@ pub(crate) struct AggregatorServeArgs {
     /// File that holds the bearer token for the authority.
     #[arg(long, value_name = "FILE")]
     sma_token: Option<PathBuf>,
-    /// Where the registry node is.
-    #[arg(long, env = "BLOCKCHAIN_URL", value_name = "URL")]
-    node_url: Option<String>,
+    /// Where the registry's nodes are; repeatable, or with commas. The next is used when one fails.
+    #[arg(long, env = "BLOCKCHAIN_URL", value_name = "URL", value_delimiter = ',')]
+    node_url: Vec<String>,
     /// The same by the node's submission address; only its origin is used.
     #[arg(long, env = "BLOCKCHAIN_ENDPOINT", value_name = "URL", hide = true)]
     blockchain_endpoint: Option<String>,
@@ -78,14 +78,18 @@ async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
     let listening = args.serve.bind(8545).await?;
     let (network, network_file) = read_network(&args.network)?;
     let sma_url = origin(args.sma_url, args.sma_validation_endpoint, "http://localhost:8001")?;
-    let node_url = origin(args.node_url, args.blockchain_endpoint, "http://localhost:8546")?;
+    let node_urls = if args.node_url.is_empty() {
+        vec![origin(None, args.blockchain_endpoint, "http://localhost:8546")?]
+    } else {
+        args.node_url
+    };
     let bearer = args.sma_token.map(|file| secret_file::read(&file, MAX_TOKEN)).transpose()?;
     let bearer = bearer
         .map(|token| std::str::from_utf8(&token).map(|token| BearerToken::new(token.trim())))
         .transpose()
         .context("the authority's token is not text")?;
     let sma = SmaConfig { authority: args.authority_id, url: sma_url, bearer };
-    let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_url);
+    let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_urls);
     config.mix_min = args.mix_min;
     config.mix_delay = Duration::from_secs(args.mix_delay);
     let aggregator = tokio::task::spawn_blocking(move || Aggregator::open(config, Arc::new(SystemClock))).await??;
