@@ -1,6 +1,6 @@
 //! `birthmark demo`: the whole system on this machine, from one photograph to its proof.
 //!
-//! The way: `folder` makes or resumes the installation, `children` starts authority, node and
+//! The way: `folder` makes or resumes the installation, `children` starts authority, nodes and
 //! aggregator as processes of this same binary, `photograph` takes and registers one picture,
 //! `samples` times further submissions, and this module verifies the written JPEG by its own bytes,
 //! exactly as `birthmark verify` would.
@@ -61,10 +61,13 @@ pub(crate) struct Args {
     /// Port of the aggregator; 0 takes any free one.
     #[arg(long, default_value_t = 8545, value_name = "PORT")]
     aggregator_port: u16,
-    /// Port of the node; 0 takes any free one.
+    /// Validators of the registry, 1 to 22, each a process. A resumed folder keeps its own; a new one has 1.
+    #[arg(long, value_name = "N")]
+    validators: Option<usize>,
+    /// Port of the first node, the next ones 10 above each other; 0 takes any free ones.
     #[arg(long, default_value_t = 8546, value_name = "PORT")]
     node_port: u16,
-    /// Port for other validators; 0 takes any free one.
+    /// Port of the first node for other validators, likewise; 0 takes any free ones.
     #[arg(long, default_value_t = 8547, value_name = "PORT")]
     p2p_port: u16,
     /// JSON lines on stdout: `ready`, then `result`.
@@ -95,7 +98,7 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
     let report = if args.json { Report::Program } else { Report::Person };
     // Bad input is said before anything is made or started.
     let scene = photograph::scene(args.photo.as_deref())?;
-    let folder = Folder::open(&args.data, args.token.map(TokenVersion::from))?;
+    let folder = Folder::open(&args.data, args.token.map(TokenVersion::from), args.validators)?;
     report.folder(folder.path());
     let ports =
         Ports { sma: args.sma_port, aggregator: args.aggregator_port, node: args.node_port, p2p: args.p2p_port };
@@ -104,13 +107,13 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
     report.ready(&at);
     let outcome = tokio::select! {
         outcome = photograph_and_verify(args, &folder, &at, scene, report) => outcome,
-        failed = children.first_to_end() => Err(failed),
+        failed = children.first_to_be_missed(report) => Err(failed),
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     if !args.once && outcome.is_ok() {
         report.staying(&at);
         tokio::select! {
-            failed = children.first_to_end() => {
+            failed = children.first_to_be_missed(report) => {
                 children.stop(DRAIN).await;
                 return Err(failed);
             }

@@ -7,8 +7,11 @@
 //! ```text
 //! DIR/network.json  network.policy
 //!     aggregator/signing.key
-//!     node-0/{validator.key,log.key,cosign.key,submitter.key,cosign.state}
+//!     node-<n>/{validator.key,log.key,cosign.key,submitter.key,cosign.state,node.toml}
 //! ```
+//! Whoever runs a validator gets its folder and `network.json`, and nobody else keeps a copy of the folder.
+
+pub(crate) mod places;
 
 use std::path::{Path, PathBuf};
 
@@ -26,12 +29,13 @@ use clap::Subcommand;
 use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
+use self::places::Place;
 use crate::terminal;
 
 /// Networks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make the keys, the genesis and the policy of a network with one validator.
+    /// Make the keys, the genesis and the policy of a network, and each validator's settings.
     Init(Args),
     /// Put an authority's new keys into the network file and sign it again.
     Update(UpdateArgs),
@@ -43,6 +47,13 @@ pub(crate) struct Args {
     /// A new or empty folder.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// How many validators, 1 to 22, all on this machine with ports of their own. A network outlives one of 4, 2 of 7, 7
+    /// of 22.
+    #[arg(long, default_value_t = 1, value_name = "N", conflicts_with = "host")]
+    validators: usize,
+    /// The host of a validator, name or address; once for each validator.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
     /// The log's name, a URL without scheme under which its operators are known.
     #[arg(long, value_name = "NAME")]
     origin: String,
@@ -93,7 +104,8 @@ fn init(args: &Args) -> anyhow::Result<()> {
         Some(file) => read_statement(file)?,
         None => AuthorityStatement::named(args.authority_id.clone()),
     };
-    create(&args.out, &args.origin, authority, &args.aggregator)?;
+    let places = if args.host.is_empty() { places::local(args.validators)? } else { places::on_hosts(&args.host)? };
+    create(&args.out, &args.origin, authority, &args.aggregator, &places)?;
     terminal::note(format_args!("network created in {}", args.out.display()));
     Ok(())
 }
@@ -128,38 +140,59 @@ pub(crate) fn create(
     origin: &str,
     authority: AuthorityStatement,
     aggregator: &SubmitterName,
+    places: &[Place],
 ) -> anyhow::Result<()> {
     let origin = KeyName::new(origin).context("the network's name")?;
-    let node = folder.join(NODE);
     let aggregator_folder = folder.join("aggregator");
-    for made in [&node, &aggregator_folder] {
-        std::fs::create_dir_all(made).with_context(|| format!("cannot create {}", made.display()))?;
-    }
-    let validator = SecretKey::from_seed(&*new_key(&node.join(KeyFiles::VALIDATOR))?);
-    let log = SecretKey::from_seed(&*new_key(&node.join(KeyFiles::LOG))?);
-    let cosign = SecretKey::from_seed(&*new_key(&node.join(KeyFiles::COSIGN))?);
-    let node_submitter = SubmitterKey::from_seed(*new_key(&node.join(KeyFiles::SUBMITTER))?);
+    create_folder(&aggregator_folder)?;
     let signing = SubmitterKey::from_seed(*new_key(&aggregator_folder.join(birthmark_aggregator::SIGNING_KEY_FILE))?);
-    birthmark_node::create_state(&node)?;
-
-    let mut network = NetworkBuilder::new(origin, SystemClock.now().minute());
-    network.validators = vec![Validator {
-        consensus_key: validator.public_key(),
-        log_key: log.public_key(),
-        cosigning_key: cosign.public_key(),
-        p2p_address: None,
-    }];
-    network.authorities = vec![authority.numbered(AuthorityNumber(1))];
-    let submitter = |number, name: SubmitterName, key: &SubmitterKey| -> anyhow::Result<Submitter> {
-        Ok(Submitter { number: SubmitterNumber(number), name, key: PublicKey::from_bytes(&key.public())? })
+    let submitter = |number: usize, name: SubmitterName, key: &SubmitterKey| -> anyhow::Result<Submitter> {
+        let number = SubmitterNumber(u16::try_from(number)?);
+        Ok(Submitter { number, name, key: PublicKey::from_bytes(&key.public())? })
     };
-    network.submitters =
-        vec![submitter(1, aggregator.clone(), &signing)?, submitter(2, SubmitterName::new(NODE)?, &node_submitter)?];
-    let (file, network) = network.build()?.sign(&[&log])?;
+    let mut network = NetworkBuilder::new(origin.clone(), SystemClock.now().minute());
+    network.authorities = vec![authority.numbered(AuthorityNumber(1))];
+    network.submitters = vec![submitter(1, aggregator.clone(), &signing)?];
+    let mut logs = Vec::with_capacity(places.len());
+    for (number, place) in (2..).zip(places) {
+        let (validator, log, own) = create_node(&folder.join(&place.name), place, origin.as_str())?;
+        network.validators.push(validator);
+        network.submitters.push(submitter(number, SubmitterName::new(&place.name)?, &own)?);
+        logs.push(log);
+    }
+    let (file, network) = network.build()?.sign(&logs.iter().collect::<Vec<_>>())?;
     let policy = network.current_policy().to_string();
     secret_file::replace(&folder.join("network.policy"), policy.as_bytes(), FileMode::Public)?;
     secret_file::replace(&folder.join("network.json"), &file, FileMode::Public)?;
     Ok(())
+}
+
+/// The public consensus key of the validator in this folder.
+pub(crate) fn consensus_key(folder: &Path) -> anyhow::Result<PublicKey> {
+    Ok(read_key(&folder.join(KeyFiles::VALIDATOR))?.public_key())
+}
+
+/// Makes a validator's folder; gives its public keys, its log's key and its submitter's.
+fn create_node(folder: &Path, place: &Place, origin: &str) -> anyhow::Result<(Validator, SecretKey, SubmitterKey)> {
+    create_folder(folder)?;
+    let key = |name: &str| new_key(&folder.join(name));
+    let consensus = SecretKey::from_seed(&*key(KeyFiles::VALIDATOR)?);
+    let log = SecretKey::from_seed(&*key(KeyFiles::LOG)?);
+    let cosign = SecretKey::from_seed(&*key(KeyFiles::COSIGN)?);
+    let submitter = SubmitterKey::from_seed(*key(KeyFiles::SUBMITTER)?);
+    birthmark_node::create_state(folder)?;
+    secret_file::replace(&folder.join("node.toml"), place.node_toml(origin).as_bytes(), FileMode::Public)?;
+    let validator = Validator {
+        consensus_key: consensus.public_key(),
+        log_key: log.public_key(),
+        cosigning_key: cosign.public_key(),
+        p2p_address: place.p2p_address.clone(),
+    };
+    Ok((validator, log, submitter))
+}
+
+fn create_folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 fn new_key(path: &Path) -> anyhow::Result<Zeroizing<[u8; 32]>> {

@@ -33,6 +33,11 @@ pub(crate) struct CallerArgs {
 }
 
 impl CallerArgs {
+    /// The callers in this file.
+    pub(crate) const fn of(credentials: Option<PathBuf>) -> Self {
+        Self { credentials }
+    }
+
     /// Without a file, which only a child of `demo` may be, everybody on loopback is let in.
     pub(crate) fn authenticator(&self, listening: &Listening) -> anyhow::Result<Authenticator> {
         Ok(match &self.credentials {

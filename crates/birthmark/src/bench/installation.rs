@@ -46,7 +46,13 @@ impl Installation {
         let statement =
             birthmark_sma::init(&folder.path().join("sma"), &InitOptions::new(authority.clone()), &SystemClock)?;
         let aggregator = SubmitterName::new(network::AGGREGATOR)?;
-        network::create(folder.path(), "bench.birthmark.invalid/log", statement, &aggregator)?;
+        network::create(
+            folder.path(),
+            "bench.birthmark.invalid/log",
+            statement,
+            &aggregator,
+            &network::places::local(1)?,
+        )?;
         let (network, network_file) = read_network(&folder.path().join("network.json"))?;
         Ok(Self { folder, network, authority, network_file })
     }

@@ -1,4 +1,4 @@
-//! The three services as processes of this same binary.
+//! The services as processes of this same binary.
 //!
 //! They end when the demo does, however it ends: each watches the pipe that is its standard input,
 //! which the system closes even after SIGKILL. Their logs go to files in `logs/`.
@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use birthmark_core::policy::quorum_size;
 use birthmark_service::lock::{FolderLock, LockError};
 use futures::future::select_all;
 use serde::Deserialize;
@@ -18,10 +19,11 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::folder::Folder;
-use crate::network;
+use super::report::Report;
+use crate::network::{self, places};
 use crate::terminal::Waiting;
 
-/// Where the services are to listen; 0 is any free port.
+/// Where the services are to listen; 0 is any free port. For nodes, the first one's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     pub(super) sma: u16,
@@ -42,16 +44,41 @@ pub(super) struct Children {
 pub(super) struct Addresses {
     pub(super) sma: String,
     pub(super) aggregator: String,
-    pub(super) node: String,
+    pub(super) nodes: Vec<NodeAt>,
+}
+
+/// A running node.
+#[derive(Clone, Debug)]
+pub(super) struct NodeAt {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) pid: Option<u32>,
+}
+
+impl Addresses {
+    /// The first node's.
+    pub(super) fn node(&self) -> &str {
+        self.nodes.first().map_or("", |node| &node.url)
+    }
 }
 
 #[derive(Debug)]
 struct Service {
-    role: &'static str,
+    /// `sma`, `aggregator`, `node`, or a validator's own name where there are several.
+    role: String,
+    kind: Kind,
     child: Child,
     /// Its end is the request to end; kept apart, because waiting for a child closes what it still holds.
     stdin: Option<ChildStdin>,
     log: PathBuf,
+}
+
+/// What becomes of the demo when a service ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Indispensable,
+    /// Goes on while a quorum is left.
+    Validator,
 }
 
 #[derive(Deserialize)]
@@ -59,10 +86,11 @@ struct Ready {
     url: String,
 }
 
-/// Starts all three, the ones that others need first.
+/// Starts all, the ones that others need first.
 pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToken) -> anyhow::Result<Children> {
-    for role in [network::NODE, "sma", "aggregator"] {
-        wait_for_earlier(&folder.role(role)).await?;
+    let roles = (0..folder.validators()).map(places::name).chain(["sma".to_owned(), "aggregator".to_owned()]);
+    for role in roles {
+        wait_for_earlier(&folder.role(&role)).await?;
     }
     for (flag, port) in [
         ("--sma-port", ports.sma),
@@ -75,9 +103,7 @@ pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToke
     let _waiting = Waiting::new("starting the services");
     let mut services = Vec::new();
     let started = async {
-        let mut node = command("node", &folder.role(network::NODE), ports.node);
-        node.arg("--network").arg(folder.network_file()).arg("--p2p-listen").arg(loopback(ports.p2p).to_string());
-        let node = launch(&mut services, folder, "node", node).await?;
+        let nodes = launch_nodes(&mut services, folder, ports).await?;
 
         // The authority tells cameras where the aggregator is, and the aggregator asks the authority: one
         // of the two addresses has to be known before its process runs.
@@ -85,13 +111,16 @@ pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToke
         let mut sma = command("sma", &folder.role("sma"), ports.sma);
         sma.arg("--aggregator-url").arg(format!("http://{}", loopback(aggregator_port)));
         sma.arg("--network").arg(folder.network_file());
-        let sma = launch(&mut services, folder, "sma", sma).await?;
+        let sma = launch(&mut services, folder, ("sma", Kind::Indispensable), sma).await?.0;
 
         let mut aggregator = command("aggregator", &folder.role("aggregator"), aggregator_port);
         aggregator.arg("--network").arg(folder.network_file());
-        aggregator.args(["--sma-url", &sma, "--node-url", &node, "--mix-delay", "0"]);
-        let aggregator = launch(&mut services, folder, "aggregator", aggregator).await?;
-        Ok(Addresses { sma, aggregator, node })
+        aggregator.args(["--sma-url", &sma, "--mix-delay", "0"]);
+        for node in &nodes {
+            aggregator.args(["--node-url", &node.url]);
+        }
+        let aggregator = launch(&mut services, folder, ("aggregator", Kind::Indispensable), aggregator).await?.0;
+        Ok(Addresses { sma, aggregator, nodes })
     };
     let started = tokio::select! {
         started = started => started,
@@ -103,10 +132,20 @@ pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToke
 }
 
 impl Children {
-    /// Waits until a service ends, which none should: gives the reason.
-    pub(super) async fn first_to_end(&mut self) -> anyhow::Error {
-        let ends = self.services.iter_mut().map(|service| Box::pin(service.ended()));
-        select_all(ends).await.0
+    /// Waits until a service ends that the others cannot do without; gives the reason. Validators are only
+    /// reported while a quorum of them is left.
+    pub(super) async fn first_to_be_missed(&mut self, report: Report) -> anyhow::Error {
+        loop {
+            let ends = self.services.iter_mut().map(|service| Box::pin(service.ended()));
+            let (reason, at, others) = select_all(ends).await;
+            drop(others);
+            let ended = self.services.remove(at);
+            let left = self.services.iter().filter(|service| service.kind == Kind::Validator).count();
+            if ended.kind == Kind::Indispensable || left < quorum_size(self.addresses.nodes.len()) {
+                return reason;
+            }
+            report.validator_ended(&ended.role, &reason);
+        }
     }
 
     /// Asks all to end, the aggregator first, and ends those that do not within `deadline`.
@@ -115,7 +154,7 @@ impl Children {
             // Closing its standard input is the request.
             drop(service.stdin.take());
             if tokio::time::timeout(deadline, service.child.wait()).await.is_err() {
-                tracing::warn!(role = service.role, "did not end in time");
+                tracing::warn!(role = %service.role, "did not end in time");
                 let _ = service.child.kill().await;
             }
         }
@@ -157,13 +196,46 @@ async fn wait_for_earlier(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Starts one service and waits for its address.
+/// Starts all validators. Each is told where the others are in this run.
+async fn launch_nodes(services: &mut Vec<Service>, folder: &Folder, ports: Ports) -> anyhow::Result<Vec<NodeAt>> {
+    let count = folder.validators();
+    if count == 1 {
+        let mut node = command("node", &folder.role(network::NODE), ports.node);
+        node.arg("--network").arg(folder.network_file()).arg("--p2p-listen").arg(loopback(ports.p2p).to_string());
+        let (url, pid) = launch(services, folder, ("node", Kind::Indispensable), node).await?;
+        return Ok(vec![NodeAt { name: network::NODE.to_owned(), url, pid }]);
+    }
+    let p2p = match ports.p2p {
+        0 => free_ports(count)?,
+        base => (0..count).map(|number| places::port_of(base, number)).collect::<anyhow::Result<_>>()?,
+    };
+    let peers = (0..count).zip(&p2p).map(|(number, port)| {
+        let key = network::consensus_key(&folder.role(&places::name(number)))?;
+        Ok(format!("{key}={}", loopback(*port)))
+    });
+    let peers = peers.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut nodes = Vec::with_capacity(count);
+    for (number, port) in p2p.iter().enumerate() {
+        let name = places::name(number);
+        let mut node = command("node", &folder.role(&name), places::port_of(ports.node, number)?);
+        node.arg("--network").arg(folder.network_file()).args(["--submitter", &name, "--p2p-network", "local"]);
+        node.arg("--p2p-listen").arg(loopback(*port).to_string());
+        for peer in &peers {
+            node.args(["--peer", peer]);
+        }
+        let (url, pid) = launch(services, folder, (&name, Kind::Validator), node).await?;
+        nodes.push(NodeAt { name, url, pid });
+    }
+    Ok(nodes)
+}
+
+/// Starts one service and waits for its address; gives that and its process.
 async fn launch(
     services: &mut Vec<Service>,
     folder: &Folder,
-    role: &'static str,
+    (role, kind): (&str, Kind),
     mut command: Command,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<(String, Option<u32>)> {
     let log = folder.log(role);
     let stderr = OpenOptions::new()
         .create(true)
@@ -176,7 +248,8 @@ async fn launch(
     let mut child = command.spawn().with_context(|| format!("cannot start the {role}"))?;
     let stdout = child.stdout.take().context("the service has no output")?;
     let stdin = child.stdin.take();
-    let mut service = Service { role, child, stdin, log };
+    let pid = child.id();
+    let mut service = Service { role: role.to_owned(), kind, child, stdin, log };
     let mut lines = BufReader::new(stdout).lines();
     let ready = tokio::time::timeout(START, lines.next_line()).await;
     let ready = match ready {
@@ -185,7 +258,7 @@ async fn launch(
         Err(_) => anyhow::bail!("the {role} did not start within {} s: {}", START.as_secs(), reason(&service.log)),
     };
     services.push(service);
-    Ok(ready.with_context(|| format!("the {role} did not say where it listens"))?.url)
+    Ok((ready.with_context(|| format!("the {role} did not say where it listens"))?.url, pid))
 }
 
 fn check_free(flag: &str, port: u16) -> anyhow::Result<()> {
@@ -198,6 +271,20 @@ fn check_free(flag: &str, port: u16) -> anyhow::Result<()> {
 fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind(loopback(0)).context("there is no free port")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// Ports for connections between validators, which must be known before any of them listens. They lie below
+/// those that the system gives to outgoing connections; each process begins elsewhere, and all are held
+/// until the last one is known.
+fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let first = std::process::id().wrapping_mul(89);
+    let tried = (0..FREE_PORTS).filter_map(|number| {
+        let above = first.wrapping_add(number) % FREE_PORTS;
+        TcpListener::bind(loopback(u16::try_from(LEAST_FREE_PORT + above).ok()?)).ok()
+    });
+    let held: Vec<_> = tried.take(count).collect();
+    anyhow::ensure!(held.len() == count, "there are no free ports for the validators");
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 const fn loopback(port: u16) -> SocketAddr {
@@ -220,6 +307,8 @@ fn reason(log: &Path) -> String {
     )
 }
 
+const LEAST_FREE_PORT: u32 = 10_000;
+const FREE_PORTS: u32 = 20_000;
 /// A little more than the services give themselves to drain.
 const EARLIER: Duration = Duration::from_secs(15);
 const START: Duration = Duration::from_mins(1);

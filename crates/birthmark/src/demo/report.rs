@@ -34,14 +34,27 @@ impl Report {
             Self::Person => {
                 say(format_args!("  authority   {}", at.sma));
                 say(format_args!("  aggregator  {}", at.aggregator));
-                say(format_args!("  node        {}", at.node));
+                for node in &at.nodes {
+                    say(format_args!("  {:<11} {}", if at.nodes.len() == 1 { "node" } else { &node.name }, node.url));
+                }
             }
             Self::Program => say(json!({
                 "event": "ready",
                 "sma": at.sma,
                 "aggregator": at.aggregator,
-                "node": at.node,
+                "node": at.node(),
+                "nodes": at.nodes.iter().map(|node| json!({
+                    "name": node.name, "url": node.url, "pid": node.pid,
+                })).collect::<Vec<_>>(),
             })),
+        }
+    }
+
+    /// A validator is gone that the others do without.
+    pub(super) fn validator_ended(self, name: &str, reason: &anyhow::Error) {
+        match self {
+            Self::Person => note(format_args!("{reason:#}; the other validators go on")),
+            Self::Program => say(json!({"event": "validator_ended", "name": name})),
         }
     }
 

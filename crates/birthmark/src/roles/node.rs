@@ -1,5 +1,7 @@
 //! `birthmark node serve`.
 
+mod file;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,7 +13,9 @@ use birthmark_node::{Node, NodeConfig, PeerNetwork};
 use birthmark_service::clock::SystemClock;
 use clap::{Args, Subcommand};
 
+use self::file::NodeFile;
 use super::read_network;
+use crate::network;
 use crate::serve::{CallerArgs, ServeArgs, block_on};
 
 /// A registry node.
@@ -21,32 +25,38 @@ pub(crate) enum Command {
     Serve(Box<NodeServeArgs>),
 }
 
-/// Flags of `node serve`.
+/// Flags of `node serve`. What a flag does not say, the file says, else the default.
 #[derive(Debug, Args)]
 pub(crate) struct NodeServeArgs {
-    /// Folder with the node's keys; its ledger and consensus state are kept there too.
-    #[arg(long, default_value = "/var/lib/birthmark/node", value_name = "DIR")]
-    data: PathBuf,
-    /// The network file.
-    #[arg(long, default_value = "/etc/birthmark/network.json", value_name = "FILE")]
-    network: PathBuf,
-    /// This node's name among the network's submitters, for hashes that come without an aggregator.
-    #[arg(long, default_value = "node-0", value_name = "NAME")]
-    submitter: SubmitterName,
-    /// Where other validators connect to.
-    #[arg(long, default_value = "127.0.0.1:8547", value_name = "ADDRESS:PORT")]
-    p2p_listen: SocketAddr,
-    /// What connections to other validators are like: local, lan or public.
-    #[arg(long, default_value = "lan", value_name = "KIND")]
-    p2p_network: PeerNetwork,
+    /// The node's settings, as `network init` writes them; flags beat them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder with the node's keys; its ledger and consensus state are kept there too
+    /// [default: /var/lib/birthmark/node].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The network file [default: /etc/birthmark/network.json].
+    #[arg(long, value_name = "FILE")]
+    network: Option<PathBuf>,
+    /// This node's name among the network's submitters, for hashes that come without an aggregator
+    /// [default: node-0].
+    #[arg(long, value_name = "NAME")]
+    submitter: Option<SubmitterName>,
+    /// Where other validators connect to [default: 127.0.0.1:8547].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    p2p_listen: Option<SocketAddr>,
+    /// What connections to other validators are like: local, lan or public [default: lan].
+    #[arg(long, value_name = "KIND")]
+    p2p_network: Option<PeerNetwork>,
     /// Where a validator is, by its consensus key, if elsewhere than the network file says; repeatable.
     #[arg(long = "peer", value_name = "KEY=HOST:PORT")]
     peers: Vec<Peer>,
-    /// Most megabytes of transactions that may wait for a block.
-    #[arg(long, default_value_t = 64, value_name = "MB")]
-    mempool_mb: usize,
-    #[command(flatten)]
-    callers: CallerArgs,
+    /// Most megabytes of transactions that may wait for a block [default: 64].
+    #[arg(long, value_name = "MB")]
+    mempool_mb: Option<usize>,
+    /// File of bearer tokens, made by `birthmark credential`. Callers without one are refused.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["child_of_demo", "config"])]
+    credentials: Option<PathBuf>,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -76,18 +86,30 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn serve(args: NodeServeArgs) -> anyhow::Result<()> {
-    let listening = args.serve.bind(8546).await?;
-    let authenticator = args.callers.authenticator(&listening)?;
-    let (network, network_file) = read_network(&args.network)?;
+    let file = args.config.as_deref().map(NodeFile::read).transpose()?.unwrap_or_default();
+    let credentials = args.credentials.or(file.credentials);
+    anyhow::ensure!(
+        credentials.is_some() || args.serve.child_of_demo,
+        "nobody may call: give --credentials FILE, or `credentials` in the node's settings"
+    );
+    let mut serve = args.serve;
+    serve.listen = serve.listen.or(file.listen);
+    let listening = serve.bind(8546).await?;
+    let authenticator = CallerArgs::of(credentials).authenticator(&listening)?;
+    let network = args.network.or(file.network).unwrap_or_else(|| "/etc/birthmark/network.json".into());
+    let (network, network_file) = read_network(&network)?;
+    let mut p2p_addresses = file.peers;
+    p2p_addresses.extend(args.peers.into_iter().map(|peer| (peer.key, peer.address)));
+    let submitter = args.submitter.or(file.submitter);
     let config = NodeConfig {
-        data_dir: args.data,
+        data_dir: args.data.or(file.data).unwrap_or_else(|| "/var/lib/birthmark/node".into()),
         network,
         network_file,
-        submitter: args.submitter,
-        p2p_listen: args.p2p_listen,
-        p2p_network: args.p2p_network,
-        p2p_addresses: args.peers.into_iter().map(|peer| (peer.key, peer.address)).collect(),
-        mempool_bytes: args.mempool_mb * 1024 * 1024,
+        submitter: submitter.map_or_else(|| SubmitterName::new(network::NODE), Ok)?,
+        p2p_listen: args.p2p_listen.or(file.p2p_listen).unwrap_or_else(|| ([127, 0, 0, 1], 8547).into()),
+        p2p_network: args.p2p_network.or(file.p2p_network).unwrap_or_default(),
+        p2p_addresses,
+        mempool_bytes: args.mempool_mb.or(file.mempool_mb).unwrap_or(64).saturating_mul(1024 * 1024),
     };
     let node = Arc::new(Node::start(config, Arc::new(SystemClock)).await?);
     let router = node.router(authenticator);

@@ -55,6 +55,11 @@ impl Demo {
         next_event(&mut self.lines, "result")
     }
 
+    /// Waits until the demo says that something has happened.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        next_event(&mut self.lines, name)
+    }
+
     pub(crate) fn client(&self, service: &str) -> HttpClient {
         HttpClient::new(self.ready[service].as_str().unwrap(), &ClientOptions::default()).unwrap()
     }

@@ -32,4 +32,6 @@ mod sma;
 #[cfg(test)]
 mod submissions;
 #[cfg(test)]
+mod validators;
+#[cfg(test)]
 mod verify;
