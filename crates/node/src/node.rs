@@ -1,6 +1,5 @@
 //! A running node: its parts tied together, from start to a clean end.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,25 +68,35 @@ impl Node {
     pub async fn run(&self, stop: CancellationToken) -> Result<(), NodeError> {
         let chain = &self.shared.chain;
         let (ledger, publisher) = (Arc::clone(&chain.ledger), Arc::clone(&chain.publisher));
-        let mut committee = pin!(Arc::clone(&chain.committee).run(ledger, publisher, chain.gossip.get().cloned()));
-        let mut relay = pin!(chain.relay.run(chain.clone()));
+        tokio::select! {
+            () = stop.cancelled() => Ok(self.engine.shutdown().await?),
+            ended = self.engine.wait() => Ok(ended?),
+            ended = Arc::clone(&chain.committee).run(ledger, publisher, chain.gossip.get().cloned()) => ended,
+            ended = chain.relay.run(chain.clone()) => ended,
+            ended = self.sign_each_minute() => ended,
+            () = self.follow_addresses() => Ok(()),
+        }
+    }
+
+    async fn sign_each_minute(&self) -> Result<(), NodeError> {
         let mut minute = tokio::time::interval(RECOSIGN);
         // The first tick comes at once, and the start has just signed.
         minute.tick().await;
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(self.engine.shutdown().await?),
-                ended = self.engine.wait() => return Ok(ended?),
-                ended = &mut committee => return ended,
-                ended = &mut relay => return ended,
-                _ = minute.tick() => {
-                    let chain = chain.clone();
-                    tokio::task::spawn_blocking(move || chain.sign(&[])).await??;
-                    if self.peers.are_named() {
-                        self.engine.set_addresses(&self.peers.resolve_again().await);
-                    }
-                }
-            }
+            minute.tick().await;
+            let chain = self.shared.chain.clone();
+            tokio::task::spawn_blocking(move || chain.sign(&[])).await??;
+        }
+    }
+
+    /// Looks names up again, which may take its time. Never ends.
+    async fn follow_addresses(&self) {
+        if !self.peers.are_named() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_UP_AGAIN).await;
+            self.engine.set_addresses(&self.peers.resolve_again().await);
         }
     }
 }
@@ -151,6 +160,8 @@ fn engine_config(config: &NodeConfig, keys: &Keys, validators: Vec<Validator>) -
 
 /// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).
 const RECOSIGN: Duration = Duration::from_mins(1);
+/// How often names of validators are looked up again.
+const LOOK_UP_AGAIN: Duration = Duration::from_mins(1);
 const MAX_GOSSIP: u32 = 1024 * 1024;
 const _: () = assert!(MAX_WIRE < MAX_GOSSIP as usize);
 

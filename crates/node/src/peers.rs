@@ -87,15 +87,14 @@ impl Peers {
 
     /// All addresses; unspecified where a name is not known at the moment.
     pub(crate) async fn resolve(&self) -> Vec<Validator> {
-        let mut validators = Vec::with_capacity(self.0.len());
-        for (key, place) in &self.0 {
+        let places = self.0.iter().map(async |(key, place)| {
             let address = match place {
                 Place::Address(address) => *address,
                 Place::Named(name) => look_up(name).await.unwrap_or(UNKNOWN),
             };
-            validators.push(Validator { key: *key.as_bytes(), address });
-        }
-        validators
+            Validator { key: *key.as_bytes(), address }
+        });
+        futures::future::join_all(places).await
     }
 
     /// The same without those that are not known: a connection is not to end because a resolver does.
@@ -117,3 +116,46 @@ async fn look_up(name: &str) -> Option<SocketAddr> {
 
 const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 const LOOK_UP: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use birthmark_core::note::SecretKey;
+
+    use super::*;
+    use crate::testing::{free_addresses, install, network};
+
+    #[tokio::test]
+    async fn own_settings_beat_the_network_file_and_names_are_looked_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let addresses = free_addresses(4);
+        let network = network(4, &addresses[..3]);
+        let mut config = install(folder.path(), &network, 0, "127.0.0.1:7".parse().unwrap());
+        let keys = Keys::load(&config).unwrap();
+        let key = |node: u8| SecretKey::from_seed(&[node + 1; 32]).public_key();
+        assert!(matches!(Peers::new(&config, &keys), Err(NodeError::NoAddress(who)) if *who == key(3)));
+
+        config.p2p_addresses.insert(key(3), "localhost:9".to_owned());
+        config.p2p_addresses.insert(key(2), "no-such-host.invalid:9".to_owned());
+        let peers = Peers::new(&config, &keys).unwrap();
+        assert!(peers.are_named());
+        let all = peers.resolve().await;
+        let of = |all: &[Validator], node| {
+            all.iter().find(|v| v.key == *key(node).as_bytes()).map(|validator| validator.address)
+        };
+        assert_eq!(of(&all, 0), "127.0.0.1:7".parse().ok(), "the own one is where it listens");
+        assert_eq!(of(&all, 1), Some(addresses[1]));
+        assert_eq!(of(&all, 2), Some(UNKNOWN));
+        assert!(of(&all, 3).is_some_and(|address| address.ip().is_loopback() && address.port() == 9));
+        assert_eq!(of(&peers.resolve_again().await, 2), None, "what is not known now changes nothing");
+    }
+
+    #[test]
+    fn modes_have_three_names() {
+        assert_eq!(
+            ["local", "lan", "public"].map(str::parse),
+            [Ok(PeerNetwork::Local), Ok(PeerNetwork::Lan), Ok(PeerNetwork::Public)]
+        );
+        assert_eq!("wan".parse::<PeerNetwork>(), Err(UnknownNetwork));
+        assert_eq!(PeerNetwork::default(), PeerNetwork::Lan);
+    }
+}
