@@ -13,11 +13,14 @@ mod source;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use birthmark_core::absence::{Absence, AbsenceError, AbsenceProof};
 use birthmark_core::body::Kind;
 use birthmark_core::network::{Trust, parse_policy_or_network};
 use birthmark_core::proof::ProofBundle;
+use birthmark_core::time::{Clock as _, UnixSeconds};
 use birthmark_core::verify::{Verdict, VerifyError, verify};
 use birthmark_service::client::{ClientError, HttpClient};
+use birthmark_service::clock::SystemClock;
 
 use crate::serve::block_on;
 use crate::terminal::{Waiting, complain};
@@ -85,6 +88,9 @@ pub(crate) enum Unchecked {
     /// The server claims a record that it does not prove.
     #[error("the server says that there is a record, but gives no proof of it")]
     ProofWithheld,
+    /// The server's checkpoint says nothing about now.
+    #[error("the server's proof of absence is of another time: {0}")]
+    Stale(AbsenceError),
     /// The server cannot be reached or does not answer as it should.
     #[error("the server cannot tell: {0}")]
     Server(#[from] ClientError),
@@ -147,7 +153,16 @@ async fn judge(
     drop(waiting);
     let text = match proofs {
         source::Found::Proof(text) => text,
-        source::Found::NoRecord { as_of } => return Ok(Outcome::NoRecord { candidates, as_of }),
+        source::Found::NoRecord { as_of, absence: None } => {
+            return Ok(Outcome::NoRecord { candidates, as_of, absence: None });
+        }
+        source::Found::NoRecord { as_of, absence: Some(proofs) } => {
+            return Ok(match absence(&proofs, trust, SystemClock.now()) {
+                Ok(absence) => Outcome::NoRecord { candidates, as_of, absence },
+                Err(cause @ AbsenceError::TooOld { .. }) => return Err(Unchecked::Stale(cause)),
+                Err(cause) => Outcome::BadAbsence(cause),
+            });
+        }
     };
     let judged = ProofBundle::parse(&text).map_err(VerifyError::from).and_then(|proof| {
         let verdict = verify(&candidates, &proof, trust)?;
@@ -166,6 +181,12 @@ async fn judge(
         Ok((_, Verdict::OtherFile { tx_id })) => Outcome::OtherFile { tx_id },
         Err(cause) => Outcome::BadProof(cause),
     })
+}
+
+/// Checks that every hash was absent; gives the oldest of the proofs.
+fn absence(proofs: &[AbsenceProof], trust: &Trust, now: UnixSeconds) -> Result<Option<Absence>, AbsenceError> {
+    let checked = proofs.iter().map(|proof| proof.verify(trust, now));
+    Ok(checked.collect::<Result<Vec<_>, _>>()?.into_iter().min_by_key(|absence| absence.checkpoint_time))
 }
 
 /// Reads whom to trust.

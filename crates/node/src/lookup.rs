@@ -18,11 +18,14 @@ use birthmark_ledger::{Found, LedgerError, Reading, StoreError};
 
 use crate::publisher::Published;
 
-/// Whether to put the proof into the answer.
+/// Which proofs to put into the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    Include,
-    LeaveOut,
+    /// Of a record, or that there is none.
+    Any,
+    /// Of a record only.
+    OfRecord,
+    None,
 }
 
 /// What the log holds about `hash` as of `published`.
@@ -34,7 +37,15 @@ pub(crate) fn answer(
 ) -> Result<VerifyAnswer, LedgerError> {
     let Some(found) = published.reading.find(&hash)? else {
         let as_of = Some(AsOf { size: published.checkpoint.size, time: published.time });
-        return Ok(VerifyAnswer { verified: false, recorded: false, image_hash: hash, record: None, as_of });
+        let absence = match proof {
+            Proof::Any => {
+                let absence = published.reading.prove_absence(&hash, &published.note)?;
+                // The list of records has just said that there is none.
+                Some(Box::new(absence.ok_or(StoreError::Damaged { what: "the index names an image without records" })?))
+            }
+            Proof::OfRecord | Proof::None => None,
+        };
+        return Ok(VerifyAnswer { verified: false, recorded: false, image_hash: hash, record: None, as_of, absence });
     };
     let record = record(network, published, &found, proof)?;
     Ok(VerifyAnswer {
@@ -43,6 +54,7 @@ pub(crate) fn answer(
         image_hash: hash,
         record: Some(record),
         as_of: None,
+        absence: None,
     })
 }
 
@@ -51,8 +63,8 @@ fn record(network: &Network, published: &Published, found: &Found, proof: Proof)
     let entry = entry_of(&found.leaf, best.entry)?;
     let parent = found.leaf.entries.parent_hash(entry);
     let proof = match proof {
-        Proof::LeaveOut => None,
-        Proof::Include => Some(
+        Proof::None => None,
+        Proof::Any | Proof::OfRecord => Some(
             ProofBundle {
                 leaf: found.leaf_bytes.clone(),
                 endorsement: found.endorsement.clone(),

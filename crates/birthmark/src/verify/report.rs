@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use birthmark_core::absence::{Absence, AbsenceError};
 use birthmark_core::api::verify::AsOf;
 use birthmark_core::batch::Assurance;
 use birthmark_core::ids::TxId;
@@ -35,7 +36,11 @@ pub(crate) enum Outcome {
         candidates: Vec<Candidate>,
         /// Of which state of the log.
         as_of: Option<AsOf>,
+        /// What proves it, if anything does.
+        absence: Option<Absence>,
     },
+    /// The server's proof that it has no record does not hold.
+    BadAbsence(AbsenceError),
     /// The proof holds for another file.
     OtherFile {
         /// The record that it proves.
@@ -53,7 +58,7 @@ impl Outcome {
         match self {
             Self::Found(_, finding) if finding.is_vouched_for() => 0,
             Self::Found(..) | Self::NoRecord { .. } | Self::OtherFile { .. } => 1,
-            Self::BadProof(_) => 2,
+            Self::BadProof(_) | Self::BadAbsence(_) => 2,
             Self::Unchecked(_) => 3,
         }
     }
@@ -62,7 +67,11 @@ impl Outcome {
     pub(crate) fn assurance(&self) -> Option<Assurance> {
         match self {
             Self::Found(_, finding) => Some(finding.record.assurance),
-            Self::NoRecord { .. } | Self::OtherFile { .. } | Self::BadProof(_) | Self::Unchecked(_) => None,
+            Self::NoRecord { .. }
+            | Self::OtherFile { .. }
+            | Self::BadProof(_)
+            | Self::BadAbsence(_)
+            | Self::Unchecked(_) => None,
         }
     }
 
@@ -80,7 +89,7 @@ impl Outcome {
             },
             Self::NoRecord { .. } => "no_record",
             Self::OtherFile { .. } => "other_file",
-            Self::BadProof(_) => "bad_proof",
+            Self::BadProof(_) | Self::BadAbsence(_) => "bad_proof",
             Self::Unchecked(_) => "unchecked",
         }
     }
@@ -118,7 +127,23 @@ fn in_words(file: &Path, outcome: &Outcome) {
             say(format_args!("✗ {file}: registered, but nobody vouches for it"));
             proven(*matched, finding);
         }
-        Outcome::NoRecord { candidates, as_of } => {
+        Outcome::NoRecord { candidates, absence: Some(absence), .. } => {
+            say(format_args!("✗ {file}: proven absent as of {}", moment(absence.checkpoint_time)));
+            say(format_args!(
+                "  Proven: none of its hashes was in the log of {} leaves then:",
+                absence.checkpoint_size
+            ));
+            for candidate in candidates {
+                say(format_args!("    {}", candidate.hash));
+            }
+            say(format_args!(
+                "  Cosigned by {} of the policy's validators: {}.",
+                absence.cosigners.len(),
+                absence.cosigners.join(", ")
+            ));
+            say("  Not proven: that no camera took it. A photograph whose bytes were changed is another file.");
+        }
+        Outcome::NoRecord { candidates, as_of, absence: None } => {
             say(format_args!("✗ {file}: no record"));
             say("  The server knows none of its hashes:");
             for candidate in candidates {
@@ -135,6 +160,10 @@ fn in_words(file: &Path, outcome: &Outcome) {
         }
         Outcome::BadProof(cause) => {
             say(format_args!("✗ {file}: the proof does not hold"));
+            say(format_args!("  {cause}."));
+        }
+        Outcome::BadAbsence(cause) => {
+            say(format_args!("✗ {file}: the server says that there is no record, and its proof does not hold"));
             say(format_args!("  {cause}."));
         }
         Outcome::Unchecked(cause) => {
@@ -231,12 +260,17 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
             "checkpoint_time": finding.checkpoint_time,
             "cosigners": finding.cosigners,
         }),
-        Outcome::NoRecord { candidates, as_of } => json!({
+        Outcome::NoRecord { candidates, as_of, absence } => json!({
             "image_hashes": candidates.iter().map(|candidate| candidate.hash).collect::<Vec<_>>(),
-            "as_of": as_of,
+            "as_of": absence.as_ref().map_or(*as_of, |absence| {
+                Some(AsOf { size: absence.checkpoint_size, time: absence.checkpoint_time })
+            }),
+            "absence": if absence.is_some() { "proven" } else { "claimed" },
+            "cosigners": absence.as_ref().map(|absence| &absence.cosigners),
         }),
         Outcome::OtherFile { tx_id } => json!({"tx_id": tx_id}),
         Outcome::BadProof(cause) => json!({"error": cause.to_string()}),
+        Outcome::BadAbsence(cause) => json!({"error": cause.to_string()}),
         Outcome::Unchecked(cause) => json!({"error": cause.to_string()}),
     };
     if let (Value::Object(out), Value::Object(details)) = (&mut out, details) {
@@ -247,8 +281,15 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
 
 /// `on 2026-11-23 at 07:55 UTC`: minutes are all that the registry keeps.
 fn time(at: UnixSeconds) -> String {
-    i64::try_from(at.0)
-        .ok()
-        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-        .map_or_else(|| format!("at {} s", at.0), |at| at.strftime("on %Y-%m-%d at %H:%M UTC").to_string())
+    written(at, "on %Y-%m-%d at %H:%M UTC").unwrap_or_else(|| format!("at {} s", at.0))
+}
+
+/// `2026-11-23 07:55 UTC`.
+fn moment(at: UnixSeconds) -> String {
+    written(at, "%Y-%m-%d %H:%M UTC").unwrap_or_else(|| format!("{} s", at.0))
+}
+
+fn written(at: UnixSeconds, format: &str) -> Option<String> {
+    let at = i64::try_from(at.0).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    at.map(|at| at.strftime(format).to_string())
 }

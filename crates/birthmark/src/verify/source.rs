@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use birthmark_core::absence::AbsenceProof;
 use birthmark_core::api::verify::{AsOf, VerifyAnswer};
 use birthmark_core::verify::Candidate;
 use birthmark_service::client::{ClientOptions, HttpClient};
@@ -13,10 +14,12 @@ use super::hashes::read_bounded;
 pub(super) enum Found {
     /// A proof, not looked into yet.
     Proof(String),
-    /// A server says that it has no record. Nothing proves that.
+    /// A server says that it has no record.
     NoRecord {
         /// Which state of the log it says so of.
         as_of: Option<AsOf>,
+        /// A proof of it for every hash of the file, not looked into yet; none if any lacks one.
+        absence: Option<Vec<AbsenceProof>>,
     },
 }
 
@@ -42,15 +45,22 @@ pub(super) async fn find(
     }
     let server = server.ok_or(Unchecked::NoProof(beside))?;
     let mut as_of = None;
+    let mut absence = Some(Vec::with_capacity(candidates.len()));
     for candidate in candidates {
-        let path = format!("/api/v1/verify/{}", candidate.hash);
+        let path = format!("/api/v1/verify/{}?proof=1", candidate.hash);
         let answer = server.get_json::<VerifyAnswer>(&path).await?.body;
         if let Some(record) = answer.record {
             return record.proof.map(Found::Proof).ok_or(Unchecked::ProofWithheld);
         }
         as_of = as_of.or(answer.as_of);
+        // A proof about another image proves nothing here.
+        let proof = answer.absence.filter(|proof| proof.image_hash == candidate.hash);
+        absence = absence.zip(proof).map(|(mut proofs, proof)| {
+            proofs.push(*proof);
+            proofs
+        });
     }
-    Ok(Found::NoRecord { as_of })
+    Ok(Found::NoRecord { as_of, absence })
 }
 
 fn beside(file: &Path) -> PathBuf {

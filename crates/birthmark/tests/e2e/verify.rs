@@ -70,6 +70,15 @@ fn exit_codes_tell_proven_from_changed_from_forged_from_unknown() {
     expect(&unknown, &[], 3, "unchecked");
     let node = registered.demo.ready["node"].as_str().unwrap();
     expect(&unknown, &["--url", node], 1, "no_record");
+    let aggregator = registered.demo.ready["aggregator"].as_str().unwrap();
+    for server in [node, aggregator] {
+        let asked = ["verify", unknown.to_str().unwrap(), "--url", server, "--policy", policy.to_str().unwrap()];
+        let said = run(&asked);
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert_eq!((said.status.code(), text.contains("proven absent as of 2")), (Some(1), true), "{server}: {text}");
+        let said = json_lines(&run(&[&asked[..], &["--json"]].concat())).pop().unwrap();
+        assert_eq!((&said["absence"], said["as_of"]["size"].as_u64() > Some(1)), (&"proven".into(), true), "{said}");
+    }
     expect(&unknown, &["--url", "http://127.0.0.1:1"], 3, "unchecked");
     let jpeg_alone = copy(&jpeg, "alone.jpg", |_| {});
     expect(&jpeg_alone, &["--url", node], 0, "proven");
@@ -79,6 +88,8 @@ fn exit_codes_tell_proven_from_changed_from_forged_from_unknown() {
     assert!(made.status.success(), "{}", stderr(&made));
     let foreign = other_policy.path().join("network.json");
     assert_eq!(verify(&jpeg, &foreign, &[]), (Some(2), "bad_proof".to_owned()));
+    let absent = verify(&unknown, &foreign, &["--url", node]);
+    assert_eq!(absent, (Some(2), "bad_proof".to_owned()), "another network's absence proves nothing here");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::absence::AbsenceProof;
 use crate::batch::Assurance;
 use crate::hash::ImageHash;
 use crate::ids::{Height, SubmitterName, TxId};
@@ -22,6 +23,9 @@ pub struct VerifyAnswer {
     /// For a miss: which state of the log the answer is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<AsOf>,
+    /// For a miss under `?proof=1`: the proof that there was no record then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<Box<AbsenceProof>>,
 }
 
 /// The best record of a hash.

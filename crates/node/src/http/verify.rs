@@ -1,4 +1,5 @@
-//! `GET /api/v1/verify/{image_hash}`: what is recorded about a hash, with its proof unless `?proof=0`.
+//! `GET /api/v1/verify/{image_hash}`: what is recorded about a hash, with its proof unless `?proof=0`, and
+//! under `?proof=1` with the proof that nothing is recorded.
 //!
 //! `200` for a well-formed hash, found or not; `422` for a malformed one; `503` when this node cannot
 //! tell. `GET /api/v1/blockchain/verify/{hash}` is the same under the seed's name.
@@ -31,10 +32,11 @@ pub(super) async fn get(
     let hash = ImageHash::from_hex(&hash).map_err(|_| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_hash", "the hash must be 64 hex digits")
     })?;
-    let proof = match options.map(|Query(options)| options.proof.unwrap_or_else(|| "1".to_owned())).as_deref() {
-        Ok("1") => Proof::Include,
-        Ok("0") => Proof::LeaveOut,
-        Ok(_) | Err(_) => {
+    let proof = match options.as_ref().map(|Query(options)| options.proof.as_deref()) {
+        Ok(None) => Proof::OfRecord,
+        Ok(Some("1")) => Proof::Any,
+        Ok(Some("0")) => Proof::None,
+        Ok(Some(_)) | Err(_) => {
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_query", "proof must be 0 or 1"));
         }
     };

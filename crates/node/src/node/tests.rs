@@ -216,6 +216,30 @@ async fn a_batch_is_recorded_proven_and_repeated_without_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_miss_is_proven_when_asked_for_and_only_of_what_is_published() {
+    let installation = Installation::new();
+    let node = installation.start().await;
+    let trust = Trust::Policy(node.network.current_policy().clone());
+    let hash = ImageHash::from_bytes([1; 32]);
+    let ask = async |query: &str| {
+        let (status, answer) = node.get::<VerifyAnswer>(&format!("/api/v1/verify/{hash}{query}")).await;
+        assert_eq!(status, StatusCode::OK);
+        answer.unwrap()
+    };
+    for size in [1, 3] {
+        let absence = ask("?proof=1").await.absence.expect("a proof");
+        let proven = absence.verify(&trust, NOW).unwrap();
+        assert_eq!((proven.image_hash, proven.checkpoint_size), (hash, size));
+        node.post(node.batch([raw("MFG", 2)]).encode()).await;
+    }
+    assert!(ask("").await.absence.is_none() && ask("?proof=0").await.absence.is_none(), "only when asked for");
+    node.post(node.batch([raw("MFG", 1)]).encode()).await;
+    let found = ask("?proof=1").await;
+    assert!(found.recorded && found.absence.is_none() && found.record.unwrap().proof.is_some());
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attested_record_rises_when_its_endorsement_comes_and_the_proof_carries_it() {
     let installation = Installation::new();
     let node = installation.start().await;
