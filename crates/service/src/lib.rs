@@ -2,7 +2,7 @@
 //!
 //! For: what every role needs to run well and none should write twice: the clock and the randomness,
 //! secret files and locks, HTTP servers and clients with their limits, credentials, SQLite with group
-//! commit, logging and shutdown.
+//! commit, PostgreSQL, logging and shutdown.
 //!
 //! Not for: anything that knows a hash, a token, a camera or a ledger. Formats and decisions are in
 //! `birthmark_core`; each role's endpoints and tables are in its own crate.
@@ -12,8 +12,10 @@ pub mod backoff;
 pub mod client;
 pub mod clock;
 pub mod extract;
+pub mod gather;
 pub mod lock;
 pub mod logging;
+pub mod postgres;
 pub mod prefer;
 pub mod problem;
 pub mod process;

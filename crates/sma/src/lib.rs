@@ -69,5 +69,5 @@ pub use sealed::{MasterFileError, RowError};
 pub use seed::{RegistryError, RegistryRowError, TablesError};
 pub use signer::pool::PoolError;
 pub use signer::{LoadError, SignError, Signer};
-pub use store::{PostgresError, StoreError, StoreOpenError};
+pub use store::{StoreError, StoreOpenError};
 pub use views::{AuditChain, AuditCheck, AuditEntry, AuditPage, DeviceView, KeyChangeView};

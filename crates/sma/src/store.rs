@@ -11,7 +11,6 @@
 #[cfg(test)]
 mod conformance;
 mod error;
-mod gather;
 #[cfg(test)]
 mod killed;
 mod open;
@@ -30,10 +29,11 @@ use crate::keys::MasterKey;
 use crate::quota::QuotaOverride;
 use crate::rules::{Prepared, Verdict};
 
-pub use error::{PostgresError, StoreError, StoreOpenError};
+pub(crate) use birthmark_service::postgres::block_on;
+pub use error::{StoreError, StoreOpenError};
 #[cfg(test)]
 pub(crate) use open::database_path;
-pub(crate) use open::{Location, block_on, master_key_path};
+pub(crate) use open::{Location, master_key_path};
 
 /// A store's answer, which comes later.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;

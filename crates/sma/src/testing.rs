@@ -1,7 +1,6 @@
 //! Builders for this crate's tests: an authority in a temporary folder, cameras, requests.
 
 pub(crate) mod desk;
-pub(crate) mod postgres;
 
 use std::collections::HashMap;
 use std::path::Path;

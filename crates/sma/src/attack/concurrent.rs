@@ -5,10 +5,10 @@ use axum::body::Body;
 use axum::http::Request;
 use birthmark_core::ids::AuthorityId;
 use birthmark_service::auth::Authenticator;
+use birthmark_service::postgres::cluster::Cluster;
 use tower::ServiceExt;
 
 use super::*;
-use crate::testing::postgres::Cluster;
 use crate::{InitOptions, init, store};
 
 const ROUNDS: u8 = 100;

@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use birthmark_core::api::validate::Message;
+use birthmark_service::postgres::cluster::Cluster;
 use futures::future::join_all;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -17,7 +18,6 @@ use super::{Location, Store};
 use crate::question::{AskedToken, Question};
 use crate::rules::Verdict;
 use crate::testing::desk::{self, Camera, Desk, KEY, asked_anew};
-use crate::testing::postgres::Cluster;
 
 const CAMERAS: u32 = 5;
 const AT_ONCE: u64 = 8;

@@ -4,10 +4,7 @@
 //! installation with the master key).
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
@@ -56,28 +53,4 @@ pub(crate) fn database_path(data_dir: &Path) -> PathBuf {
 
 pub(crate) fn master_key_path(data_dir: &Path) -> PathBuf {
     data_dir.join("master.key")
-}
-
-/// Waits on this thread for an answer: both stores work on threads of their own.
-///
-/// Not an executor of `futures`, which refuses to wait within another, as SQLite's look-ups do.
-/// Unconstrained, because tokio makes a future pretend to be pending when its task has done much in a
-/// row, until the task yields: which a blocked thread never does.
-pub(crate) fn block_on<F: Future>(answer: F) -> F::Output {
-    let waker = Waker::from(Arc::new(ThisThread(thread::current())));
-    let mut answer = pin!(tokio::task::unconstrained(answer));
-    loop {
-        match answer.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
-
-struct ThisThread(Thread);
-
-impl Wake for ThisThread {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }

@@ -11,27 +11,21 @@
 //! It runs on threads of its own, so its callers need no runtime and may stop waiting at any time.
 
 mod audit;
-mod connect;
 mod devices;
 mod judge;
 mod keys;
-mod migrate;
 mod rows;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use birthmark_core::ids::DeviceSerial;
 use birthmark_core::time::Minute;
+use birthmark_service::gather::{Batches, Gatherer, Job, gatherer};
+use birthmark_service::postgres::{Postgres, Schema, Step, begin, connection};
 use birthmark_service::random::OsRng;
-use deadpool_postgres::{Object, Pool, Transaction};
+use deadpool_postgres::{Object, Transaction};
 use futures::future::BoxFuture;
-use tokio::runtime::Runtime;
-use tokio_postgres::IsolationLevel;
-use tokio_util::task::TaskTracker;
 
-use super::gather::{self, Batches, Gatherer};
 use super::{
     Answer, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
     StoredKey,
@@ -41,78 +35,38 @@ use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Re
 use crate::quota::QuotaOverride;
 use crate::rules::{Prepared, Rules};
 
+/// Questions that one caller wants answered together, and when.
+type Asked = (Vec<Prepared>, Minute);
+type AskedJob = Job<Asked, Result<Judged, StoreError>>;
+
 /// Connections to one database and what judges over it.
 #[derive(Debug)]
 pub(crate) struct PostgresStore {
-    pool: Pool,
+    database: Postgres,
     rules: Arc<Rules>,
-    gatherer: Gatherer,
-    tasks: TaskTracker,
-    closed: AtomicBool,
-    /// None only while being dropped.
-    runtime: Option<Runtime>,
+    gatherer: Gatherer<Asked, Result<Judged, StoreError>>,
 }
 
 impl PostgresStore {
     /// Connects and brings the schema up to date. Blocks.
     pub(crate) fn open(url: &str, rules: Arc<Rules>) -> Result<Self, StoreOpenError> {
-        let target = connect::Target::parse(url)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .thread_name("postgres")
-            .enable_all()
-            .build()
-            .map_err(StoreOpenError::Runtime)?;
-        let (gatherer, batches) = gather::gatherer();
-        let name = target.name();
-        let pool = target.pool(PIPELINES + CONNECTIONS)?;
-        let tasks = TaskTracker::new();
-        let store = Self { pool, rules, gatherer, tasks, closed: AtomicBool::new(false), runtime: Some(runtime) };
-        let pool = store.pool.clone();
-        let opened = super::block_on(store.spawn(async move { migrate::run(&pool).await }));
-        match opened {
-            Ok(Ok(())) => {}
-            Ok(Err(refused)) => return Err(refused.of(name)),
-            Err(cause) => return Err(StoreOpenError::Postgres { database: name, cause }),
-        }
+        let database = Postgres::open(url, SCHEMA, PIPELINES + CONNECTIONS)?;
+        let (gatherer, batches) = gatherer(BATCH, PLACES);
+        let store = Self { database, rules, gatherer };
         store.start_pipelines(batches);
         Ok(store)
     }
 
-    fn start_pipelines(&self, batches: Batches) {
+    fn start_pipelines(&self, batches: Batches<Asked, Result<Judged, StoreError>>) {
         let batches = Arc::new(batches);
         for _ in 0..PIPELINES {
-            let (pool, rules, batches) = (self.pool.clone(), Arc::clone(&self.rules), Arc::clone(&batches));
-            let pipeline = async move {
+            let (pool, rules, batches) = (self.database.pool(), Arc::clone(&self.rules), Arc::clone(&batches));
+            self.database.spawn_pipeline(async move {
                 while let Some(jobs) = batches.next().await {
                     judge::settle(&pool, &rules, jobs).await;
                 }
-            };
-            if let Some(runtime) = &self.runtime {
-                self.tasks.spawn_on(pipeline, runtime.handle());
-            }
+            });
         }
-    }
-
-    /// Runs on the threads of this store, to its end even if the caller stops waiting.
-    fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Answer<'_, T> {
-        let task = match &self.runtime {
-            Some(runtime) if !self.closed.load(Ordering::SeqCst) => {
-                let work = async move { patiently(work).await };
-                self.tasks.spawn_on(work, runtime.handle())
-            }
-            _ => return Box::pin(async { Err(closed()) }),
-        };
-        Box::pin(async move {
-            match task.await {
-                Ok(answer) => answer,
-                Err(error) if error.is_panic() => Err(StoreError::Panicked),
-                Err(_) => Err(closed()),
-            }
-        })
     }
 
     /// A transaction in which an admin acts: alone among acts, and with its audit rows.
@@ -121,9 +75,9 @@ impl PostgresStore {
         T: Send + 'static,
         W: for<'a> FnOnce(&'a Transaction<'a>, &'a Rules) -> Answer<'a, T> + Send + 'static,
     {
-        let (pool, rules) = (self.pool.clone(), Arc::clone(&self.rules));
-        self.spawn(async move {
-            let mut client = connect::get(&pool).await?;
+        let (pool, rules) = (self.database.pool(), Arc::clone(&self.rules));
+        self.database.spawn(async move {
+            let mut client = connection(&pool).await?;
             let transaction = begin(&mut client).await?;
             transaction.batch_execute("LOCK TABLE audit IN SHARE ROW EXCLUSIVE MODE").await?;
             let answer = work(&transaction, &rules).await?;
@@ -138,9 +92,9 @@ impl PostgresStore {
         T: Send + 'static,
         R: for<'a> FnOnce(&'a Object) -> Answer<'a, T> + Send + 'static,
     {
-        let pool = self.pool.clone();
-        self.spawn(async move {
-            let client = connect::get(&pool).await?;
+        let pool = self.database.pool();
+        self.database.spawn(async move {
+            let client = connection(&pool).await?;
             read(&client).await
         })
     }
@@ -156,7 +110,11 @@ impl Store for PostgresStore {
     }
 
     fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {
-        Box::pin(self.gatherer.judge(questions, now))
+        if questions.is_empty() {
+            return Box::pin(async { Ok(Judged::default()) });
+        }
+        let count = questions.len();
+        Box::pin(async move { self.gatherer.put((questions, now), count).await? })
     }
 
     fn register(&self, devices: Vec<NewDevice>, act: Act) -> Answer<'_, Vec<Result<Registered, Duplicate>>> {
@@ -217,11 +175,8 @@ impl Store for PostgresStore {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.closed.store(true, Ordering::SeqCst);
             self.gatherer.close();
-            self.tasks.close();
-            self.tasks.wait().await;
-            self.pool.close();
+            self.database.close().await;
         })
     }
 }
@@ -229,34 +184,24 @@ impl Store for PostgresStore {
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.gatherer.close();
-        // Not by its own drop, which would wait, and must not within another runtime.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
-}
-
-/// Each statement sees what was committed before it, whatever the server's default: rows that were waited
-/// for are seen as they are then.
-async fn begin(client: &mut Object) -> Result<Transaction<'_>, StoreError> {
-    Ok(client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?)
-}
-
-async fn patiently<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(StoreError::TimedOut(PATIENCE)))
-}
-
-fn closed() -> StoreError {
-    StoreError::Closed(Arc::from("it was closed"))
 }
 
 /// Batches of questions under way at once: one flushes while another is being judged.
 const PIPELINES: usize = 4;
 /// Further connections, for everything else.
 const CONNECTIONS: usize = 4;
-const WORKERS: usize = 2;
-/// A server that says nothing for so long is taken for dead.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Questions judged in one transaction.
+const BATCH: usize = 256;
+/// Questions that may wait: about 20 MB of version 2.
+const PLACES: usize = 16 * 1024;
+
+const SCHEMA: Schema = Schema {
+    application: "birthmark-sma",
+    // The aggregator's: devices and image hashes never share a database.
+    foreign: "submission",
+    steps: &[Step { name: "authority", sql: include_str!("../../migrations/postgres/V1__authority.sql") }],
+};
 
 #[cfg(test)]
 mod tests;

@@ -7,13 +7,13 @@ use birthmark_core::base64;
 use birthmark_core::ids::KeyIndex;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::token::{NucHash, v1};
+use birthmark_service::postgres::cluster::Cluster;
 use birthmark_service::random::OsRng;
 use tempfile::TempDir;
 
 use super::*;
 use crate::question::{AskedToken, Question};
 use crate::rules::Verdict;
-use crate::testing::postgres::Cluster;
 use crate::{InitOptions, init, is_installed};
 
 fn init_in(folder: &Path, name: &str, url: &str) -> Result<(), SmaError> {

@@ -6,22 +6,22 @@
 //! read afterwards is as those left it who held the locks before. A version 1 token that two devices claim
 //! at the same moment meets the primary key of `used_token`, and the batch is judged again.
 
+use birthmark_service::postgres::{begin, connection, patiently};
 use deadpool_postgres::{Object, Pool, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 use super::rows::{self, STANDING, bytes, signed};
-use super::{begin, connect, devices, keys, patiently};
+use super::{AskedJob, devices, keys};
 use crate::counters::UsedCounter;
 use crate::devices::DeviceId;
 use crate::keys::NucDigest;
 use crate::replay::{FirstUse, RepeatDigest, UseId};
 use crate::rules::{self, Loaded, Pass, Prepared, PreparedToken, Rules, SigningKey};
-use crate::store::gather::Job;
 use crate::store::{Judged, StoreError};
 
 /// Judges the jobs and answers each.
-pub(super) async fn settle(pool: &Pool, rules: &Rules, jobs: Vec<Job>) {
+pub(super) async fn settle(pool: &Pool, rules: &Rules, jobs: Vec<AskedJob>) {
     match patiently(judge(pool, rules, &jobs)).await {
         Ok(answers) => {
             for (job, answer) in jobs.into_iter().zip(answers) {
@@ -43,8 +43,8 @@ pub(super) async fn settle(pool: &Pool, rules: &Rules, jobs: Vec<Job>) {
 }
 
 /// Again if others were in between; nothing was committed then.
-async fn judge(pool: &Pool, rules: &Rules, jobs: &[Job]) -> Result<Vec<Judged>, StoreError> {
-    let mut client = connect::get(pool).await?;
+async fn judge(pool: &Pool, rules: &Rules, jobs: &[AskedJob]) -> Result<Vec<Judged>, StoreError> {
+    let mut client = connection(pool).await?;
     for _ in 0..ATTEMPTS {
         match attempt(&mut client, rules, jobs).await {
             Err(error) if is_contention(&error) => tracing::debug!(%error, "a batch is judged again"),
@@ -54,15 +54,15 @@ async fn judge(pool: &Pool, rules: &Rules, jobs: &[Job]) -> Result<Vec<Judged>, 
     Err(StoreError::Contended)
 }
 
-async fn attempt(client: &mut Object, rules: &Rules, jobs: &[Job]) -> Result<Vec<Judged>, StoreError> {
+async fn attempt(client: &mut Object, rules: &Rules, jobs: &[AskedJob]) -> Result<Vec<Judged>, StoreError> {
     let transaction = begin(client).await?;
-    let questions: Vec<&Prepared> = jobs.iter().flat_map(|job| &job.questions).collect();
+    let questions: Vec<&Prepared> = jobs.iter().flat_map(|job| &job.work.0).collect();
     let mut loaded = load(&transaction, &questions).await?;
     let mut judged = Vec::with_capacity(jobs.len());
     let mut passes = Vec::new();
     for job in jobs {
         let before = passes.len();
-        let verdicts = rules.judge(&job.questions, job.now, &mut loaded, &mut passes);
+        let verdicts = rules.judge(&job.work.0, job.work.1, &mut loaded, &mut passes);
         judged.push((verdicts, warned(passes.get(before..).unwrap_or_default())));
     }
     write(&transaction, &passes).await?;

@@ -1,7 +1,9 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use birthmark_core::api::validate::Message;
+use birthmark_service::postgres::PostgresOpenError;
+use birthmark_service::postgres::cluster::Cluster;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::watch;
@@ -11,7 +13,6 @@ use crate::question::Question;
 use crate::rules::Verdict;
 use crate::store::conformance::{self, Place};
 use crate::testing::desk::{self, Desk, NOW, asked_anew};
-use crate::testing::postgres::Cluster;
 
 const USED: Verdict = Verdict::Failed(Message::Used);
 const SIGN: Verdict = Verdict::PassedToSign;
@@ -234,7 +235,10 @@ async fn schema_is_made_once_and_an_unknown_one_is_refused() {
     assert_eq!(cluster.sql("schema", "SELECT count(*) FROM schema_history"), "1");
     let refused = |version| {
         let error = open().unwrap_err();
-        assert!(matches!(&error, StoreOpenError::Schema { version: found, .. } if *found == version), "{error}");
+        assert!(
+            matches!(&error, StoreOpenError::Postgres(PostgresOpenError::Schema { version: found, .. }) if *found == version),
+            "{error}"
+        );
         assert!(error.to_string().contains("schema"), "{error}");
     };
     cluster.sql("schema", "INSERT INTO schema_history VALUES (2, 'from the future', '\\x00')");

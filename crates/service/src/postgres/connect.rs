@@ -15,8 +15,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, P
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
 
-use crate::store::error::postgres_text;
-use crate::store::{StoreError, StoreOpenError};
+use super::error::{PostgresError, PostgresOpenError, closed, text};
 
 /// A database that may be connected to.
 pub(super) struct Target {
@@ -25,21 +24,21 @@ pub(super) struct Target {
 
 impl Target {
     /// Takes what PostgreSQL's own programs take.
-    pub(super) fn parse(url: &str) -> Result<Self, StoreOpenError> {
+    pub(super) fn parse(url: &str, application: &str) -> Result<Self, PostgresOpenError> {
         if url.is_empty() {
-            return Err(StoreOpenError::Url("it is empty".to_owned()));
+            return Err(PostgresOpenError::Url("it is empty".to_owned()));
         }
-        let mut config: Config = url.parse().map_err(|error| StoreOpenError::Url(postgres_text(&error)))?;
+        let mut config: Config = url.parse().map_err(|error| PostgresOpenError::Url(text(&error)))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host_path(Path::new("/var/run/postgresql"));
         }
         match config.get_ssl_mode() {
             SslMode::Disable => {}
             SslMode::Prefer => refuse_remote(&config)?,
-            _ => return Err(StoreOpenError::TlsRequired),
+            _ => return Err(PostgresOpenError::TlsRequired),
         }
         if config.get_application_name().is_none() {
-            config.application_name("birthmark-sma");
+            config.application_name(application);
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
@@ -57,7 +56,7 @@ impl Target {
     }
 
     /// Connects as needed, from within a runtime; each connection is tried before it is used again.
-    pub(super) fn pool(self, size: usize) -> Result<Pool, StoreOpenError> {
+    pub(super) fn pool(self, size: usize) -> Result<Pool, PostgresOpenError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let manager = Manager::from_config(self.config, NoTls, recycling);
         let set_up = Hook::async_fn(|client, _| {
@@ -71,32 +70,30 @@ impl Target {
             .recycle_timeout(Some(CONNECT))
             .post_create(set_up)
             .build()
-            .map_err(|error| StoreOpenError::Runtime(io::Error::other(error)))
+            .map_err(|error| PostgresOpenError::Runtime(io::Error::other(error)))
     }
 }
 
 /// A connection that works, or worked a moment ago.
-pub(super) async fn get(pool: &Pool) -> Result<Object, StoreError> {
-    let unreachable = |text: String| StoreError::Unreachable(Arc::from(text));
+pub(super) async fn get(pool: &Pool) -> Result<Object, PostgresError> {
+    let unreachable = |text: String| PostgresError::Unreachable(Arc::from(text));
     pool.get().await.map_err(|error| match error {
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
-            unreachable(postgres_text(&error))
-        }
-        PoolError::Closed => StoreError::Closed(Arc::from("it was closed")),
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => unreachable(text(&error)),
+        PoolError::Closed => closed(),
         PoolError::Timeout(kind) => unreachable(format!("{kind:?} took too long")),
         PoolError::PostCreateHook(HookError::Message(text)) => unreachable(text.into_owned()),
         PoolError::NoRuntimeSpecified => unreachable("there is no runtime".to_owned()),
     })
 }
 
-fn refuse_remote(config: &Config) -> Result<(), StoreOpenError> {
+fn refuse_remote(config: &Config) -> Result<(), PostgresOpenError> {
     let is_local = |host: &&String| match host.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),
         Err(_) => *host == "localhost" || host.starts_with('/'),
     };
     match servers(config).iter().find(|host| !is_local(host)) {
         None => Ok(()),
-        Some(host) => Err(StoreOpenError::NotLocal { host: host.clone() }),
+        Some(host) => Err(PostgresOpenError::NotLocal { host: host.clone() }),
     }
 }
 
@@ -131,8 +128,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 mod tests {
     use super::*;
 
-    fn refused(url: &str) -> StoreOpenError {
-        Target::parse(url).err().unwrap()
+    fn refused(url: &str) -> PostgresOpenError {
+        Target::parse(url, "test").err().unwrap()
     }
 
     #[test]
@@ -146,23 +143,23 @@ mod tests {
             "postgresql://10.0.0.1/sma?sslmode=disable",
             "postgresql://db.example/sma?hostaddr=127.0.0.1",
         ] {
-            Target::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            Target::parse(url, "test").unwrap_or_else(|error| panic!("{url}: {error}"));
         }
         for url in ["postgresql://10.0.0.1/sma", "postgresql://localhost,db.example/sma", "host=db.example"] {
-            assert!(matches!(refused(url), StoreOpenError::NotLocal { .. }), "{url}");
+            assert!(matches!(refused(url), PostgresOpenError::NotLocal { .. }), "{url}");
         }
-        assert!(matches!(refused("postgresql://localhost/sma?sslmode=require"), StoreOpenError::TlsRequired));
+        assert!(matches!(refused("postgresql://localhost/sma?sslmode=require"), PostgresOpenError::TlsRequired));
     }
 
     #[test]
     fn other_addresses_are_refused_and_no_password_is_repeated() {
         for url in ["", "sma.db", "mysql://root:hunter2@localhost/x", "postgresql://localhost:port/x"] {
             let error = refused(url);
-            assert!(matches!(error, StoreOpenError::Url(_)), "{url}: {error}");
+            assert!(matches!(error, PostgresOpenError::Url(_)), "{url}: {error}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
-        let target = Target::parse("postgresql://sma:hunter2@localhost/registry").unwrap();
+        let target = Target::parse("postgresql://sma:hunter2@localhost/registry", "test").unwrap();
         assert_eq!(target.name(), "PostgreSQL at localhost, registry");
-        assert_eq!(Target::parse("dbname=x").unwrap().name(), "PostgreSQL at /var/run/postgresql, x");
+        assert_eq!(Target::parse("dbname=x", "test").unwrap().name(), "PostgreSQL at /var/run/postgresql, x");
     }
 }

@@ -3,6 +3,13 @@
 //! For: one cluster a test, which may be stopped and started under load. Not for: machines without
 //! PostgreSQL; a test that needs it fails there and says so.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "only tests use it, and what fails here is their failure"
+)]
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -12,7 +19,8 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 /// A server with its data; stopped and removed when dropped.
-pub(crate) struct Cluster {
+#[derive(Debug)]
+pub struct Cluster {
     folder: TempDir,
     programs: PathBuf,
     server: Mutex<Option<Child>>,
@@ -20,7 +28,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Makes and starts one.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("birthmark-pg-").tempdir_in("/tmp").unwrap();
         let cluster = Self { folder, programs: programs(), server: Mutex::new(None) };
         if let Some((user, group)) = server_account() {
@@ -30,23 +38,23 @@ impl Cluster {
         cluster.run("initdb", &["-D", &data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
         cluster.resume();
         // As it should be in earnest: one that owns its databases and nothing else.
-        cluster.sql("postgres", "CREATE ROLE sma LOGIN");
+        cluster.sql("postgres", "CREATE ROLE birthmark LOGIN");
         cluster
     }
 
     /// A fresh database and its URL.
-    pub(crate) fn database(&self, name: &str) -> String {
-        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER sma"));
-        format!("postgresql:///{name}?host={}&user=sma", self.folder.path().display())
+    pub fn database(&self, name: &str) -> String {
+        self.sql("postgres", &format!("CREATE DATABASE {name} OWNER birthmark"));
+        format!("postgresql:///{name}?host={}&user=birthmark", self.folder.path().display())
     }
 
     /// Runs statements as the superuser; fails the test if they fail.
-    pub(crate) fn sql(&self, database: &str, statements: &str) -> String {
+    pub fn sql(&self, database: &str, statements: &str) -> String {
         self.try_sql(database, statements).unwrap_or_else(|error| panic!("{statements}: {error}"))
     }
 
     /// Runs statements as the superuser.
-    pub(crate) fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
+    pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
         let host = self.folder.path().display().to_string();
         let arguments =
             ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-h", &host, "-d", database];
@@ -56,7 +64,7 @@ impl Cluster {
     }
 
     /// As if the power failed: no connection is told, nothing is finished.
-    pub(crate) fn stop_at_once(&self) {
+    pub fn stop_at_once(&self) {
         let data = self.data();
         self.run("pg_ctl", &["stop", "-D", &data, "-m", "immediate", "-w"]);
         if let Some(mut server) = self.server.lock().take() {
@@ -65,7 +73,7 @@ impl Cluster {
     }
 
     /// Starts it and waits until it takes connections.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         let (data, sockets) = (self.data(), self.folder.path().display().to_string());
         let mut server = self
             .command("postgres")
