@@ -16,6 +16,7 @@ use birthmark_core::network::{Network, Submitter};
 use birthmark_core::time::Clock;
 use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
 use birthmark_service::lock::FolderLock;
+use birthmark_service::postgres::block_on;
 use birthmark_service::secret_file;
 use birthmark_service::shutdown::Tasks;
 use bytes::Bytes;
@@ -30,7 +31,7 @@ use crate::http;
 use crate::pipeline::state::Withheld;
 use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
 use crate::registry::{MAX_VERIFY, Node, Nodes, RECORD_WAIT_SECONDS, Registry};
-use crate::store::Store;
+use crate::store::{Location, Store};
 use crate::waiters::Waiters;
 
 /// The signing key's name in the data folder: the 32 secret bytes of RFC 8032, mode 0600.
@@ -50,7 +51,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) submitter: SubmitterName,
     pub(crate) network_file: Bytes,
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) figures: Arc<Figures>,
     pub(crate) waiters: Waiters,
     pub(crate) registry: Arc<Registry>,
@@ -74,13 +75,13 @@ impl Aggregator {
         let unblinding = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from)));
         let authorities =
             config.sma.iter().map(|sma| authority(sma, &config, &unblinding)).collect::<Result<Vec<_>, _>>()?;
-        let store = Store::open(&config.data_dir)?;
-        let backlog = store.backlog()?;
+        let store = Location::of(&config.data_dir).open()?;
+        let backlog = block_on(store.backlog())?;
         if backlog.pending + backlog.validated > 0 {
             let (pending, validated) = (backlog.pending, backlog.validated);
             tracing::info!(pending, validated, "taking up unfinished submissions");
         }
-        for name in store.awaited_authorities()? {
+        for name in block_on(store.awaited_authorities())? {
             if !authorities.iter().any(|(authority, _)| authority.id().as_str() == name) {
                 tracing::warn!(authority = name, "submissions wait for an authority that is no longer configured");
             }
@@ -116,7 +117,7 @@ impl Aggregator {
     pub fn run(&self, tasks: &Tasks) {
         let inner = &self.inner;
         let progress = Progress {
-            store: inner.store.clone(),
+            store: Arc::clone(&inner.store),
             figures: Arc::clone(&inner.figures),
             waiters: inner.waiters.clone(),
             poster: Arc::clone(&inner.posting.wake),

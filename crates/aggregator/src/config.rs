@@ -13,8 +13,9 @@ use birthmark_core::network::Network;
 use birthmark_service::client::{BearerToken, ClientSetupError};
 use birthmark_service::lock::LockError;
 use birthmark_service::secret_file::SecretFileError;
-use birthmark_service::sqlite;
 use bytes::Bytes;
+
+use crate::store::{StoreError, StoreOpenError};
 
 /// How an aggregator is run.
 #[derive(Clone, Debug)]
@@ -166,10 +167,10 @@ pub enum AggregatorError {
     },
     /// The database cannot be opened.
     #[error(transparent)]
-    Database(#[from] sqlite::OpenError),
+    Database(#[from] StoreOpenError),
     /// The database was opened but cannot be read.
     #[error(transparent)]
-    Read(#[from] sqlite::ReadError),
+    Read(#[from] StoreError),
     /// An address or a token of an authority or of the node cannot be used.
     #[error("{what}: {source}")]
     Client {

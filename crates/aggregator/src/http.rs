@@ -23,26 +23,29 @@ use birthmark_core::api::submit::SubmitAnswer;
 use birthmark_core::batch::Assurance;
 use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
-use birthmark_service::sqlite::ReadError;
 use http::StatusCode;
 use serde::Serialize;
 
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
 use crate::registry::ProofWish;
-use crate::store::Receipt;
+use crate::store::{Receipt, StoreError};
 
 /// All routes.
 pub(crate) fn router(inner: Arc<Inner>) -> Router {
     let readiness = {
         let inner = Arc::clone(&inner);
         move || {
-            let closed = inner.store.closed();
+            let inner = Arc::clone(&inner);
             async move {
-                match closed {
-                    None => Readiness::Ready,
-                    // The cause is in the log; it may name files.
-                    Some(_) => Readiness::NotReady("the database is closed".into()),
+                match inner.store.health().await {
+                    Ok(()) => Readiness::Ready,
+                    Err(StoreError::Closed(_)) => Readiness::NotReady("the database is closed".into()),
+                    Err(error) => {
+                        // The cause is for the log; it may name files.
+                        tracing::debug!(%error, "not ready");
+                        Readiness::NotReady("the database does not answer".into())
+                    }
                 }
             }
         }
@@ -116,12 +119,12 @@ fn proof_wish(query: Option<&str>) -> Result<ProofWish, Problem> {
     }
 }
 
-/// The store could not be read: the cause is ours.
-fn unreadable(error: &ReadError) -> Problem {
+/// The store could not be asked: nothing was stored, as far as is known, and the cause is ours.
+fn unavailable(error: &StoreError) -> Problem {
     match error {
-        ReadError::Closed => Problem::busy(),
-        ReadError::Sqlite(_) | ReadError::Panicked => {
-            tracing::error!(%error, "a submission could not be looked up");
+        StoreError::Busy | StoreError::Closed(_) => Problem::busy(),
+        StoreError::Sqlite(_) | StoreError::Unreadable(_) | StoreError::Panicked => {
+            tracing::error!(%error, "the database failed a request");
             Problem::internal()
         }
     }

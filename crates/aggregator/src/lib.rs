@@ -30,3 +30,4 @@ mod waiters;
 
 pub use self::aggregator::{Aggregator, SIGNING_KEY_FILE};
 pub use self::config::{AggregatorConfig, AggregatorError, SmaConfig};
+pub use self::store::{StoreError, StoreOpenError};

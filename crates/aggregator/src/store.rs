@@ -1,15 +1,22 @@
-//! The durable outbox: every submission from intake to its end.
+//! The durable outbox, behind one trait: every submission from intake to its end.
 //!
-//! For: all reading and writing of `aggregator.db`. Not for: deciding what a row's next state is
-//! (`pipeline/state`), or how commits are grouped (`birthmark_service::sqlite`).
+//! For: [`Store`], which SQLite (one machine, the default) and PostgreSQL (several aggregators at once)
+//! implement alike; `conformance` holds both to it. Not for: deciding what a row's next state is
+//! (`pipeline/state`).
 //!
-//! The SQL is in `store/sql.rs`, the schema in `migrations/`.
+//! Every answer of success was durable before it was given. An error is never a verdict: nothing was
+//! stored, or it is not known whether it was; the same may be asked again and changes nothing.
 
-mod sql;
+#[cfg(test)]
+mod conformance;
+mod error;
+mod open;
+mod sqlite;
+#[cfg(test)]
+mod testing;
 mod token;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::Body;
@@ -17,18 +24,53 @@ use birthmark_core::hash::Digest;
 use birthmark_core::submission::CameraSubmission;
 use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::{Binding, SealedToken};
-use birthmark_service::sqlite::{Database, Migration, OpenError, Options, ReadError, WriteError};
+use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use crate::pipeline::state::{Recorded, State, Voucher};
 
-/// The file's name in the data folder.
-pub(crate) const DATABASE_FILE: &str = "aggregator.db";
+pub use error::{StoreError, StoreOpenError};
+pub(crate) use open::Location;
 
-const MIGRATIONS: &[Migration] = &[
-    Migration { name: "V1__submissions", sql: include_str!("../migrations/V1__submissions.sql") },
-    Migration { name: "V2__endorsements", sql: include_str!("../migrations/V2__endorsements.sql") },
-];
+/// A store's answer, which comes later.
+pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// The aggregator's database.
+pub(crate) trait Store: std::fmt::Debug + Send + Sync {
+    /// Looks submissions up and writes those that are new and have a place: one answer for each, in their
+    /// order, all durable with one flush. [`StoreError::Busy`] at once if too much waits.
+    fn take_in(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Intake>>;
+
+    /// Stores moves in one transaction, each row in at most one of them; a token goes with its row's first
+    /// move, and an endorsement comes with it. Says of each whether the row was still in the state that it
+    /// was to leave.
+    fn advance(&self, moves: Vec<Move>) -> Answer<'_, Vec<bool>>;
+
+    /// At most `limit` rows of this authority that wait for a verdict, oldest first, without those in
+    /// `skip`.
+    fn to_validate(&self, authority: String, skip: BTreeSet<RowId>, limit: usize) -> Answer<'_, Vec<ToValidate>>;
+
+    /// At most `limit` rows that wait for their record, oldest first, without those in `skip`.
+    fn to_post(&self, skip: BTreeSet<RowId>, limit: usize) -> Answer<'_, Vec<ToPost>>;
+
+    /// The submission with this receipt.
+    fn receipt(&self, id: Uuid) -> Answer<'_, Option<Receipt>>;
+
+    /// Counts what is unfinished; reads all of it.
+    fn backlog(&self) -> Answer<'_, Backlog>;
+
+    /// Names of the authorities from which a verdict is awaited; reads all that pends.
+    fn awaited_authorities(&self) -> Answer<'_, Vec<String>>;
+
+    /// When the oldest unfinished submission came in, looking at those of `authorities`.
+    fn oldest_unfinished(&self, authorities: Vec<String>) -> Answer<'_, Option<UnixSeconds>>;
+
+    /// Whether it works: an error says why not.
+    fn health(&self) -> Answer<'_, ()>;
+
+    /// Finishes what waits and closes. Later calls fail with [`StoreError::Closed`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
 
 /// A row's number, in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,14 +84,15 @@ impl RowId {
     }
 }
 
-/// The open database. Cheap to clone.
+/// A submission, and whether there is a place for it if it is new.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
-    database: Database,
+pub(crate) struct Arrival {
+    pub(crate) row: NewRow,
+    pub(crate) place: bool,
 }
 
 /// A submission that has just come in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NewRow {
     pub(crate) receipt: Uuid,
     pub(crate) request_id: RequestId,
@@ -126,108 +169,72 @@ pub(crate) struct Backlog {
     pub(crate) validated: u64,
 }
 
-/// Why a write left nothing behind.
-pub(crate) type StoreError = WriteError<rusqlite::Error>;
-
-impl Store {
-    /// Opens or creates the database in this folder. Blocks.
-    pub(crate) fn open(folder: &Path) -> Result<Self, OpenError> {
-        let database = Database::open(&folder.join(DATABASE_FILE), MIGRATIONS, Options::default())?;
-        Ok(Self { database })
+impl NewRow {
+    /// The assurance aimed at.
+    fn aim(&self) -> Assurance {
+        if self.submission.binding.is_some() { Assurance::Endorsed } else { Assurance::Attested }
     }
 
-    /// Looks the submission up and, if it is new and there is a place for it, writes it. On disk when
-    /// answered; [`WriteError::Busy`] at once if too many writes wait.
-    pub(crate) async fn take_in(&self, row: NewRow, place: bool) -> Result<Intake, StoreError> {
-        let NewRow { receipt, request_id, received_at, submission } = row;
-        let key = submission.idempotency_key();
-        let encoded = submission.body.encode();
-        let digest = Digest::of_parts(&[&encoded]);
-        let token = token::encode(&submission.token, submission.binding.as_ref());
-        let aim = if submission.binding.is_some() { Assurance::Endorsed } else { Assurance::Attested };
-        let body = submission.body;
-        let job = move |connection: &rusqlite::Connection| {
-            if let Some(known) = sql::by_idempotency_key(connection, &key)? {
-                return Ok(Intake::Repeat(known));
-            }
-            if let Some(recorded) = sql::recorded(connection, &digest, aim)? {
-                return Ok(Intake::OnRecord(recorded));
-            }
-            if !place {
-                return Ok(Intake::NoPlace);
-            }
-            let row = sql::Insert {
-                receipt,
-                key: &key,
-                request_id,
-                authority: body.authority.as_str(),
-                body: &encoded,
-                digest: &digest,
-                token: &token,
-                assurance: aim,
-                received_at,
-            };
-            sql::insert(connection, &row)?;
-            Ok(Intake::New(Receipt { id: receipt, state: State::Received, body }))
-        };
-        self.database.try_write(job).await
-    }
-
-    /// Stores moves in one transaction; a token goes with its row's first move, and an endorsement comes
-    /// with it. Says of each whether the row was still in the state that it was to leave.
-    pub(crate) async fn advance(&self, moves: Vec<Move>) -> Result<Vec<bool>, StoreError> {
-        let job = move |connection: &rusqlite::Connection| {
-            moves.iter().map(|change| sql::advance(connection, change)).collect::<Result<Vec<_>, _>>()
-        };
-        self.database.write(job).await
-    }
-
-    /// At most `limit` rows of this authority that wait for a verdict, oldest first, without those in
-    /// `skip`.
-    pub(crate) async fn to_validate(
-        &self,
-        authority: String,
-        skip: BTreeSet<RowId>,
-        limit: usize,
-    ) -> Result<Vec<ToValidate>, ReadError> {
-        self.database.read(move |connection| sql::to_validate(connection, &authority, &skip, limit)).await
-    }
-
-    /// At most `limit` rows that wait for their record, oldest first, without those in `skip`.
-    pub(crate) async fn to_post(&self, skip: BTreeSet<RowId>, limit: usize) -> Result<Vec<ToPost>, ReadError> {
-        self.database.read(move |connection| sql::to_post(connection, &skip, limit)).await
-    }
-
-    /// The submission with this receipt.
-    pub(crate) fn receipt(&self, id: Uuid) -> Result<Option<Receipt>, ReadError> {
-        self.database.read_blocking(|connection| sql::by_receipt(connection, id))
-    }
-
-    /// Counts what is unfinished; reads all of it.
-    pub(crate) fn backlog(&self) -> Result<Backlog, ReadError> {
-        self.database.read_blocking(sql::backlog)
-    }
-
-    /// Names of the authorities from which a verdict is awaited; reads all that pends.
-    pub(crate) fn awaited_authorities(&self) -> Result<Vec<String>, ReadError> {
-        self.database.read_blocking(sql::awaited_authorities)
-    }
-
-    /// When the oldest unfinished submission came in, looking at those of `authorities`.
-    pub(crate) async fn oldest_unfinished(&self, authorities: Vec<String>) -> Result<Option<UnixSeconds>, ReadError> {
-        self.database.read(move |connection| sql::oldest_unfinished(connection, &authorities)).await
-    }
-
-    /// Why the database is closed; `None` while it works.
-    pub(crate) fn closed(&self) -> Option<std::sync::Arc<str>> {
-        self.database.closed()
-    }
-
-    /// Finishes the writes that wait and closes the file.
-    pub(crate) async fn close(&self) {
-        self.database.close().await;
+    fn keys(&self) -> Keys {
+        let body = self.submission.body.encode();
+        Keys { idempotency: self.submission.idempotency_key(), digest: Digest::of_parts(&[&body]), body }
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// By what a submission is looked up.
+#[derive(Debug)]
+struct Keys {
+    idempotency: Digest,
+    /// Of the encoded body.
+    digest: Digest,
+    body: Vec<u8>,
+}
+
+/// A row whose token or endorsement is not what its assurance asks for.
+#[derive(Debug, thiserror::Error)]
+#[error("a submission's assurance contradicts what is stored for it")]
+struct AimMismatch;
+
+/// A row with a state that no program writes.
+#[derive(Debug, thiserror::Error)]
+#[error("a submission's state is {0}")]
+struct UnknownState(i64);
+
+/// The columns of a state, in both databases.
+#[derive(Debug, Default)]
+struct StateColumns {
+    state: i64,
+    endorsement: Option<Vec<u8>>,
+    tx_id: Option<i64>,
+    block_height: Option<i64>,
+    reason: Option<String>,
+}
+
+impl StateColumns {
+    fn of(state: &State) -> Self {
+        let number = state_number(state);
+        match state {
+            State::Received => Self { state: number, ..Self::default() },
+            State::Validated(voucher) => Self { state: number, endorsement: voucher.encode(), ..Self::default() },
+            // Both databases' integers are signed; the two numbers keep their bits.
+            State::Confirmed(Recorded { tx_id, block_height, assurance: _ }) => Self {
+                state: number,
+                tx_id: Some(tx_id.0.cast_signed()),
+                block_height: Some(block_height.0.cast_signed()),
+                ..Self::default()
+            },
+            State::Rejected(reason) => {
+                Self { state: number, reason: Some(reason.as_str().to_owned()), ..Self::default() }
+            }
+        }
+    }
+}
+
+const fn state_number(state: &State) -> i64 {
+    match state {
+        State::Received => 0,
+        State::Validated(_) => 1,
+        State::Confirmed(_) => 2,
+        State::Rejected(_) => 3,
+    }
+}

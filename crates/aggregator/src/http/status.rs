@@ -21,7 +21,7 @@ use birthmark_core::ids::SubmitterName;
 use birthmark_service::problem::Problem;
 use serde::Serialize;
 
-use super::unreadable;
+use super::unavailable;
 use crate::aggregator::Inner;
 
 #[derive(Debug, Serialize)]
@@ -60,7 +60,7 @@ pub(super) async fn handle(State(inner): State<Arc<Inner>>) -> Result<Json<Statu
             .collect(),
     };
     // After the counts: no age is shown for a backlog that they show as gone.
-    let oldest = inner.store.oldest_unfinished(inner.authority_names()).await.map_err(|error| unreadable(&error))?;
+    let oldest = inner.store.oldest_unfinished(inner.authority_names()).await.map_err(|error| unavailable(&error))?;
     if let Some(oldest) = oldest {
         status.backlog_oldest_seconds = inner.clock.now().0.saturating_sub(oldest.0);
     }

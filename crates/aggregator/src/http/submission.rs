@@ -21,7 +21,7 @@ use birthmark_service::problem::Problem;
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::{Valued, answer, proof_wish, unreadable};
+use super::{Valued, answer, proof_wish, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
 use crate::registry::ProofWish;
@@ -33,7 +33,7 @@ pub(super) async fn handle(
 ) -> Result<Json<Valued<SubmitAnswer>>, Problem> {
     let id = path.ok().and_then(|Path(text)| receipt_id(&text)).ok_or_else(malformed)?;
     let wish = proof_wish(query.as_deref())?;
-    let receipt = inner.store.receipt(id).map_err(|error| unreadable(&error))?.ok_or_else(unknown)?;
+    let receipt = inner.store.receipt(id).await.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
     let proof = match (&receipt.state, wish) {
         (Stand::Confirmed(recorded), ProofWish::Unsaid | ProofWish::With) => {
             inner.registry.proof(&receipt.body, *recorded).await

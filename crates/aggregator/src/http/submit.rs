@@ -27,11 +27,11 @@ use http::{HeaderMap, StatusCode, header};
 use rand_core::Rng;
 use uuid::Uuid;
 
-use super::{Valued, answer, unreadable};
+use super::{Valued, answer, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::Stage;
 use crate::pipeline::state::State as Stand;
-use crate::store::{Intake, NewRow, Receipt, RequestId, StoreError};
+use crate::store::{Arrival, Intake, NewRow, Receipt, RequestId, StoreError};
 use crate::waiters::Waiter;
 
 pub(super) async fn handle(
@@ -81,17 +81,24 @@ async fn take_in(inner: &Arc<Inner>, submission: CameraSubmission, stage: Stage)
     let stored = inner.intakes.spawn(async move {
         let row = NewRow { receipt: random_v4(), request_id: random_id(), received_at: this.clock.now(), submission };
         let place = this.figures.reserve();
-        let stored = this.store.take_in(row, place).await;
-        if matches!(stored, Ok(Intake::New(_))) {
+        let stored = this.store.take_in(vec![Arrival { row, place }]).await;
+        let stored = stored.and_then(|mut all| all.pop().ok_or(StoreError::Panicked));
+        // After an error the row may be there all the same, unless nothing can be stored any more.
+        let may_be_there = match &stored {
+            Ok(intake) => matches!(intake, Intake::New(_)),
+            Err(error) => !error.is_final(),
+        };
+        if may_be_there {
             stage.wake.notify_one();
-        } else if place {
+        }
+        if place && !matches!(stored, Ok(Intake::New(_))) {
             this.figures.release();
         }
         stored
     });
     match stored.await {
         Ok(Ok(intake)) => Ok(intake),
-        Ok(Err(error)) => Err(unwritable(&error)),
+        Ok(Err(error)) => Err(unavailable(&error)),
         Err(error) => {
             tracing::error!(%error, "storing a submission broke off");
             Err(Problem::internal())
@@ -102,7 +109,7 @@ async fn take_in(inner: &Arc<Inner>, submission: CameraSubmission, stage: Stage)
 /// Waits for the end of a submission, at most so long. The waiter was registered before the state is
 /// read here, so that no end is missed.
 async fn ended_within(inner: &Inner, receipt: Uuid, mut waiter: Waiter, wait: Duration) -> Result<Receipt, Problem> {
-    let known = look_up(inner, receipt)?;
+    let known = look_up(inner, receipt).await?;
     if known.state.is_end() {
         return Ok(known);
     }
@@ -111,17 +118,17 @@ async fn ended_within(inner: &Inner, receipt: Uuid, mut waiter: Waiter, wait: Du
         () = tokio::time::sleep(wait) => {}
         () = inner.stopping.cancelled() => {}
     }
-    look_up(inner, receipt)
+    look_up(inner, receipt).await
 }
 
-fn look_up(inner: &Inner, receipt: Uuid) -> Result<Receipt, Problem> {
-    match inner.store.receipt(receipt) {
+async fn look_up(inner: &Inner, receipt: Uuid) -> Result<Receipt, Problem> {
+    match inner.store.receipt(receipt).await {
         Ok(Some(known)) => Ok(known),
         Ok(None) => {
             tracing::error!("a submission that was just stored cannot be found");
             Err(Problem::internal())
         }
-        Err(error) => Err(unreadable(&error)),
+        Err(error) => Err(unavailable(&error)),
     }
 }
 
@@ -183,16 +190,6 @@ fn unknown_authority() -> Problem {
 fn no_place() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "backlog_full", "too many submissions are unfinished")
         .with_retry_after(BACKLOG_RETRY)
-}
-
-fn unwritable(error: &StoreError) -> Problem {
-    match error {
-        StoreError::Busy | StoreError::Closed(_) => Problem::busy(),
-        StoreError::Job(_) | StoreError::Panicked | StoreError::Commit(_) => {
-            tracing::error!(%error, "a submission could not be stored");
-            Problem::internal()
-        }
-    }
 }
 
 /// A backlog that is full does not empty within a second.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use birthmark_core::batch::MAX_BATCH;
 use birthmark_service::backoff::Backoff;
 use birthmark_service::random::OsRng;
-use birthmark_service::sqlite::ReadError;
 use tokio::time::Instant;
 
 use super::mix::{Mixer, Release, shuffle};
@@ -19,7 +18,7 @@ use super::size::BatchSize;
 use super::stage::{Outcome, Pick, StageSettings, Work};
 use super::state::State;
 use crate::registry::Registry;
-use crate::store::{RowId, ToPost};
+use crate::store::{RowId, StoreError, ToPost};
 
 /// The work of posting.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl Posting {
 impl Work for Posting {
     type Batch = Vec<ToPost>;
 
-    async fn pick(&mut self, busy: &BTreeSet<RowId>) -> Result<Pick<Self::Batch>, ReadError> {
+    async fn pick(&mut self, busy: &BTreeSet<RowId>) -> Result<Pick<Self::Batch>, StoreError> {
         let now = Instant::now();
         let paused: BTreeSet<_> = self.released.iter().filter(|(_, due)| **due > now).map(|(id, _)| *id).collect();
         let next_due = self.released.values().copied().filter(|due| *due > now).min();

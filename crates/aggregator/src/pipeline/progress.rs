@@ -15,7 +15,7 @@ use crate::waiters::Waiters;
 /// Whom a move may concern.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) figures: Arc<Figures>,
     pub(crate) waiters: Waiters,
     /// Wakes the posting stage.

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use birthmark_service::backoff::Backoff;
 use birthmark_service::random::OsRng;
-use birthmark_service::sqlite::ReadError;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,7 +20,7 @@ use super::gate::Gate;
 use super::hold::HoldFigures;
 use super::state::Withheld;
 use super::trouble::Trouble;
-use crate::store::RowId;
+use crate::store::{RowId, StoreError};
 
 /// What differs between the stages.
 pub(crate) trait Work: Send + 'static {
@@ -29,7 +28,7 @@ pub(crate) trait Work: Send + 'static {
     type Batch: Send + 'static;
 
     /// The next batch, without the rows in `busy`, which are under way.
-    fn pick(&mut self, busy: &BTreeSet<RowId>) -> impl Future<Output = Result<Pick<Self::Batch>, ReadError>> + Send;
+    fn pick(&mut self, busy: &BTreeSet<RowId>) -> impl Future<Output = Result<Pick<Self::Batch>, StoreError>> + Send;
 
     /// Hands a batch over and stores what was learnt.
     fn carry_out(&self, batch: Self::Batch) -> impl Future<Output = Outcome> + Send + 'static;
@@ -64,9 +63,9 @@ pub(crate) struct Outcome {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StageError {
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Store(#[from] StoreError),
     #[error(transparent)]
-    Store(Trouble),
+    Final(Trouble),
     #[error("a batch broke off: {0}")]
     Panicked(#[from] tokio::task::JoinError),
 }
@@ -105,12 +104,24 @@ impl Stage {
         token: CancellationToken,
     ) -> Result<(), StageError> {
         let mut gate = Gate::new(Backoff::new(settings.retry_base, settings.retry_max), settings.in_flight);
+        let mut database = Gate::new(Backoff::new(settings.retry_base, settings.retry_max), 1);
         let mut running = JoinSet::new();
         let mut busy = BTreeSet::new();
         loop {
-            let mut look_again = gate.opens_at(Instant::now());
-            while running.len() < gate.places(Instant::now()) {
-                let pick = work.pick(&busy).await?;
+            let now = Instant::now();
+            let mut look_again = gate.opens_at(now).max(database.opens_at(now));
+            while database.places(Instant::now()) > 0 && running.len() < gate.places(Instant::now()) {
+                let pick = match work.pick(&busy).await {
+                    Ok(pick) => pick,
+                    Err(error) => {
+                        look_again = unread(&mut database, error)?;
+                        break;
+                    }
+                };
+                if let Some(recovery) = database.succeeded(Instant::now()) {
+                    let seconds = recovery.after.as_secs();
+                    tracing::info!(failures = recovery.failures, seconds, "the database answers again");
+                }
                 look_again = pick.look_again;
                 let Some((batch, rows)) = pick.batch else { break };
                 busy.extend(rows);
@@ -137,7 +148,7 @@ impl Stage {
     fn note(&self, gate: &mut Gate, outcome: Outcome) -> Result<(), StageError> {
         let now = Instant::now();
         match outcome.trouble {
-            Some(trouble) if trouble.is_final() => return Err(StageError::Store(trouble)),
+            Some(trouble) if trouble.is_final() => return Err(StageError::Final(trouble)),
             Some(trouble) => {
                 self.troubled.store(true, Ordering::Relaxed);
                 if gate.failed(now, trouble.retry_after(), &mut OsRng) {
@@ -155,6 +166,19 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// The database did not say what there is to do: it is asked again when its gate opens, unless it never will.
+fn unread(database: &mut Gate, error: StoreError) -> Result<Option<Instant>, StoreError> {
+    if error.is_final() {
+        return Err(error);
+    }
+    let now = Instant::now();
+    if database.failed(now, None, &mut OsRng) {
+        let failures = database.failures();
+        tracing::warn!(failures, %error, "the database does not answer; it will be asked again");
+    }
+    Ok(database.opens_at(now))
 }
 
 async fn sleep_until(time: Option<Instant>) {

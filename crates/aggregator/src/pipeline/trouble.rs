@@ -56,6 +56,6 @@ impl Trouble {
 
     /// True where no later attempt of this process can succeed.
     pub(super) const fn is_final(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Closed(_)))
+        matches!(self, Self::Store(error) if error.is_final())
     }
 }

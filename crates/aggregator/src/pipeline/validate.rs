@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use birthmark_core::api::validate::MAX_QUESTIONS;
 use birthmark_service::random::OsRng;
-use birthmark_service::sqlite::ReadError;
 use tokio::time::Instant;
 
 use super::hold::Holds;
@@ -18,7 +17,7 @@ use super::size::BatchSize;
 use super::stage::{Outcome, Pick, Stage, StageSettings, Work};
 use super::state::{Event, State};
 use crate::authority::{Authority, Judgement};
-use crate::store::{RowId, ToValidate};
+use crate::store::{RowId, StoreError, ToValidate};
 
 /// The work of validating.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Validation {
 impl Work for Validation {
     type Batch = Vec<ToValidate>;
 
-    async fn pick(&mut self, busy: &BTreeSet<RowId>) -> Result<Pick<Self::Batch>, ReadError> {
+    async fn pick(&mut self, busy: &BTreeSet<RowId>) -> Result<Pick<Self::Batch>, StoreError> {
         let authority = self.authority.id().as_str().to_owned();
         let (mut skip, now) = (busy.clone(), Instant::now());
         self.holds.skip(&mut skip, now);

@@ -1,6 +1,6 @@
 //! Every SQL statement of the outbox, and how rows become values.
 //!
-//! For: `store`. Conditions on `state` are literals, so that the partial indexes serve them.
+//! For: `store::sqlite`. Conditions on `state` are literals, so that the partial indexes serve them.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -15,38 +15,29 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::{Backlog, Bound, Move, Receipt, RequestId, RowId, ToPost, ToValidate, token};
 use crate::pipeline::state::{Reason, Recorded, State, Voucher};
+use crate::store::{
+    AimMismatch, Backlog, Bound, Keys, Move, NewRow, Receipt, RequestId, RowId, StateColumns, ToPost, ToValidate,
+    UnknownState, state_number, token,
+};
 
-/// The columns of a new row.
-pub(super) struct Insert<'a> {
-    pub(super) receipt: Uuid,
-    pub(super) key: &'a Digest,
-    pub(super) request_id: RequestId,
-    pub(super) authority: &'a str,
-    pub(super) body: &'a [u8],
-    pub(super) digest: &'a Digest,
-    pub(super) token: &'a [u8],
-    pub(super) assurance: Assurance,
-    pub(super) received_at: UnixSeconds,
-}
-
-pub(super) fn insert(connection: &Connection, row: &Insert<'_>) -> rusqlite::Result<()> {
+pub(super) fn insert(connection: &Connection, row: &NewRow, keys: &Keys) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO submission
              (receipt, idempotency_key, request_id, authority, body, body_digest, token, assurance, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
+    let NewRow { receipt, request_id, received_at, submission } = row;
     statement.execute(params![
-        row.receipt.as_bytes(),
-        row.key.as_bytes(),
-        row.request_id.0,
-        row.authority,
-        row.body,
-        row.digest.as_bytes(),
-        row.token,
-        row.assurance as u8,
-        i64::try_from(row.received_at.0).unwrap_or(i64::MAX),
+        receipt.as_bytes(),
+        keys.idempotency.as_bytes(),
+        request_id.0,
+        submission.body.authority.as_str(),
+        keys.body,
+        keys.digest.as_bytes(),
+        token::encode(&submission.token, submission.binding.as_ref()),
+        row.aim() as u8,
+        received_at.0.cast_signed(),
     ])?;
     Ok(())
 }
@@ -54,26 +45,14 @@ pub(super) fn insert(connection: &Connection, row: &Insert<'_>) -> rusqlite::Res
 /// Every move leaves state 0, so the token goes with the first of them. An endorsement comes with a
 /// move to state 1 and goes with the next.
 pub(super) fn advance(connection: &Connection, change: &Move) -> rusqlite::Result<bool> {
-    let (endorsement, recorded, reason) = match &change.to {
-        State::Received => (None, None, None),
-        State::Validated(voucher) => (voucher.encode(), None, None),
-        State::Confirmed(recorded) => (None, Some(recorded), None),
-        State::Rejected(reason) => (None, None, Some(reason.as_str())),
-    };
+    let StateColumns { state, endorsement, tx_id, block_height, reason } = StateColumns::of(&change.to);
     let mut statement = connection.prepare_cached(
         "UPDATE submission
          SET state = ?1, token = NULL, endorsement = ?2, tx_id = ?3, block_height = ?4, reason = ?5
          WHERE id = ?6 AND state = ?7",
     )?;
-    let changed = statement.execute(params![
-        number(&change.to),
-        endorsement,
-        recorded.map(|recorded| recorded.tx_id.0.cast_signed()),
-        recorded.map(|recorded| recorded.block_height.0.cast_signed()),
-        reason,
-        change.id.0,
-        number(&change.from),
-    ])?;
+    let from = state_number(&change.from);
+    let changed = statement.execute(params![state, endorsement, tx_id, block_height, reason, change.id.0, from])?;
     Ok(changed == 1)
 }
 
@@ -203,7 +182,7 @@ fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
         1 => State::Validated(voucher(row, 6, 7)?),
         2 => State::Confirmed(recorded_at(row, 1, 2, 6)?),
         3 => State::Rejected(Reason::of_text(&row.get::<_, String>(3)?, "unknown")),
-        other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
+        other => return Err(damaged(0, UnknownState(other))),
     };
     Ok(Receipt { id: uuid(row, 4)?, state, body: body(row, 5)? })
 }
@@ -220,15 +199,6 @@ fn voucher(row: &Row<'_>, assurance_column: usize, column: usize) -> rusqlite::R
             Endorsement::decode(&bytes).map(Voucher::Endorsement).map_err(|error| damaged(column, error))
         }
         (Assurance::Asserted | Assurance::Attested | Assurance::Endorsed, _) => Err(damaged(column, AimMismatch)),
-    }
-}
-
-const fn number(state: &State) -> i64 {
-    match state {
-        State::Received => 0,
-        State::Validated(_) => 1,
-        State::Confirmed(_) => 2,
-        State::Rejected(_) => 3,
     }
 }
 
@@ -252,8 +222,3 @@ fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
 fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
 }
-
-/// A row whose token or endorsement is not what its assurance asks for.
-#[derive(Debug, thiserror::Error)]
-#[error("a submission's assurance contradicts what is stored for it")]
-struct AimMismatch;

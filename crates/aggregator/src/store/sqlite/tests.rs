@@ -1,0 +1,91 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use birthmark_core::batch::Assurance;
+use birthmark_core::ids::{Height, TxId};
+use tempfile::TempDir;
+
+use super::*;
+use crate::pipeline::state::Recorded;
+use crate::store::conformance::{self, Place};
+use crate::store::testing::{AUTHORITY, bound_row, put_all, row};
+use crate::store::token;
+
+struct File(TempDir);
+
+impl File {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join(DATABASE_FILE)
+    }
+}
+
+impl Place for File {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(&self.path()).unwrap())
+    }
+
+    fn number(&self, query: &str) -> i64 {
+        Connection::open(self.path()).unwrap().query_row(query, [], |row| row.get(0)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn sqlite_does_all_that_a_store_must() {
+    conformance::run(|_| Box::new(File::new())).await;
+}
+
+/// Without its index each of these would read the whole table at every wake.
+#[tokio::test]
+async fn queues_and_recorded_bodies_are_found_by_index() {
+    let file = File::new();
+    let store = file.open();
+    put_all(&store, [row(1)]).await;
+    for (sql, index) in [
+        ("SELECT id FROM submission WHERE state = 0 AND authority = 'A' ORDER BY id LIMIT 9", "submission_to_validate"),
+        ("SELECT id FROM submission WHERE state = 1 ORDER BY id LIMIT 9", "submission_to_post"),
+        ("SELECT tx_id FROM submission WHERE body_digest = x'00' AND state = 2 LIMIT 1", "submission_recorded"),
+    ] {
+        let explain = format!("EXPLAIN QUERY PLAN {sql}");
+        let connection = Connection::open(file.path()).unwrap();
+        let plan: String = connection.query_row(&explain, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn database_of_the_first_version_is_taken_over() {
+    let file = File::new();
+    let old = Database::open(&file.path(), &MIGRATIONS[..1], Options::default()).unwrap();
+    let tokens =
+        [row(1), bound_row(2)].map(|new| token::encode(&new.submission.token, new.submission.binding.as_ref()));
+    let bodies = [1, 2, 3].map(|number| row(number).submission.body.encode());
+    old.write(move |connection| {
+        let sql = "INSERT INTO submission (id, receipt, idempotency_key, request_id, authority, body, body_digest,
+                                           token, state, received_at, tx_id, block_height)
+                   VALUES (?1, ?2, ?3, ?2, 'A', ?4, ?3, ?5, ?6, 1000, ?7, ?7)";
+        for (id, token, state, tx_id) in
+            [(1u8, Some(&tokens[0]), 0, None), (2, Some(&tokens[1]), 0, None), (3, None, 2, Some(5))]
+        {
+            let body = &bodies[usize::from(id) - 1];
+            connection.execute(sql, rusqlite::params![id, [id; 16], [id; 32], body, token, state, tx_id])?;
+        }
+        Ok::<_, rusqlite::Error>(())
+    })
+    .await
+    .unwrap();
+    old.close().await;
+
+    let store = file.open();
+    let [first, second] =
+        store.to_validate(AUTHORITY.to_owned(), BTreeSet::new(), 9).await.unwrap().try_into().unwrap();
+    assert!(first.bound.is_none());
+    assert_eq!(second.bound.map(|bound| bound.binding), bound_row(2).submission.binding);
+    let third = store.receipt(Uuid::from_bytes([3; 16])).await.unwrap().unwrap();
+    let recorded = Recorded { tx_id: TxId(5), block_height: Height(5), assurance: Assurance::Attested };
+    assert_eq!(third.state, State::Confirmed(recorded));
+}
