@@ -31,7 +31,8 @@ use crate::http;
 use crate::pipeline::state::Withheld;
 use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
 use crate::registry::{MAX_VERIFY, Node, Nodes, RECORD_WAIT_SECONDS, Registry};
-use crate::store::{Location, Store};
+use crate::sharing::Sharing;
+use crate::store::{self, Store};
 use crate::waiters::Waiters;
 
 /// The signing key's name in the data folder: the 32 secret bytes of RFC 8032, mode 0600.
@@ -75,7 +76,7 @@ impl Aggregator {
         let unblinding = Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, usize::from)));
         let authorities =
             config.sma.iter().map(|sma| authority(sma, &config, &unblinding)).collect::<Result<Vec<_>, _>>()?;
-        let store = Location::of(&config.data_dir).open()?;
+        let store = store::open(&config)?;
         let backlog = block_on(store.backlog())?;
         if backlog.pending + backlog.validated > 0 {
             let (pending, validated) = (backlog.pending, backlog.validated);
@@ -94,7 +95,7 @@ impl Aggregator {
                 submitter: config.submitter,
                 network_file: config.network_file,
                 store,
-                figures: Arc::new(Figures::new(backlog.pending, backlog.validated, config.max_unfinished)),
+                figures: Arc::new(Figures::new(backlog, config.max_unfinished)),
                 waiters: Waiters::new(config.max_waiters),
                 registry,
                 authorities,
@@ -128,6 +129,11 @@ impl Aggregator {
         }
         let work = Posting::new(Arc::clone(&inner.registry), progress, inner.mixing, inner.settings);
         tasks.spawn("posting", inner.posting.clone().run(work, inner.settings, tasks.token().clone()));
+        if let Some(every) = inner.store.lease() {
+            let wake = inner.stages().map(|stage| Arc::clone(&stage.wake)).collect();
+            let sharing = Sharing { store: Arc::clone(&inner.store), figures: Arc::clone(&inner.figures), wake };
+            tasks.spawn("sharing", sharing.run(every, tasks.token().clone()));
+        }
         let (stop, stopping) = (tasks.token().clone(), inner.stopping.clone());
         tasks.spawn("end of waiting", async move {
             stop.cancelled().await;
@@ -152,6 +158,10 @@ impl Inner {
         self.authorities.iter().find(|(authority, _)| authority.id() == id).map(|(_, stage)| stage)
     }
 
+    fn stages(&self) -> impl Iterator<Item = &Stage> {
+        self.authorities.iter().map(|(_, stage)| stage).chain([&self.posting])
+    }
+
     /// Names of the authorities that are asked.
     pub(crate) fn authority_names(&self) -> Vec<String> {
         self.authorities.iter().map(|(authority, _)| authority.id().as_str().to_owned()).collect()
@@ -159,8 +169,7 @@ impl Inner {
 
     /// Counterparties whose last answer was an error, or whose answers leave rows waiting.
     pub(crate) fn troubled(&self) -> Vec<String> {
-        let stages = self.authorities.iter().map(|(_, stage)| stage).chain([&self.posting]);
-        let troubled = stages.filter(|stage| stage.troubled.load(Ordering::Relaxed) || stage.held.any());
+        let troubled = self.stages().filter(|stage| stage.troubled.load(Ordering::Relaxed) || stage.held.any());
         troubled.map(|stage| stage.name.to_string()).collect()
     }
 

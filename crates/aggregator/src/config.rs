@@ -3,6 +3,7 @@
 //! For: the values as the command line has gathered them. Not for: reading flags, environment or files
 //! (the binary), or the network file's own checks (`birthmark_core::network`).
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,14 @@ use bytes::Bytes;
 use crate::store::{StoreError, StoreOpenError};
 
 /// How an aggregator is run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AggregatorConfig {
-    /// Holds `signing.key`, `aggregator.db` and the folder's lock.
+    /// Holds `signing.key`, the folder's lock and, unless there is a `database_url`, `aggregator.db`.
     pub data_dir: PathBuf,
+    /// PostgreSQL, for several aggregators: `postgresql://user:password@host/database`. None for SQLite.
+    pub database_url: Option<String>,
+    /// Of several aggregators, one that has given no sign of life for so long is taken for dead.
+    pub lease: Duration,
     /// The network that it serves.
     pub network: Arc<Network>,
     /// The file that `network` was read from, served as `/network.json`.
@@ -64,6 +69,18 @@ pub struct SmaConfig {
     pub bearer: Option<BearerToken>,
 }
 
+/// Without the database's URL, which may hold a password.
+impl fmt::Debug for AggregatorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AggregatorConfig")
+            .field("data_dir", &self.data_dir)
+            .field("submitter", &self.submitter)
+            .field("sma", &self.sma)
+            .field("node_url", &self.node_url)
+            .finish_non_exhaustive()
+    }
+}
+
 impl AggregatorConfig {
     /// The protocol's defaults around what has none.
     pub const fn new(
@@ -76,6 +93,8 @@ impl AggregatorConfig {
     ) -> Self {
         Self {
             data_dir,
+            database_url: None,
+            lease: Duration::from_secs(15),
             network,
             network_file,
             submitter,

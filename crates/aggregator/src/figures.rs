@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use birthmark_core::api::submit::SubmissionStatus;
 
-/// The counters. Unfinished ones are exact; ended ones count from this process's start.
+use crate::store::Backlog;
+
+/// The counters. Unfinished ones are exact where nobody else uses the database; ended ones count from this process's start.
 #[derive(Debug)]
 pub(crate) struct Figures {
     pending: AtomicU64,
@@ -20,7 +22,8 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    pub(crate) const fn new(pending: u64, validated: u64, max_unfinished: u64) -> Self {
+    pub(crate) const fn new(backlog: Backlog, max_unfinished: u64) -> Self {
+        let Backlog { pending, validated } = backlog;
         Self {
             pending: AtomicU64::new(pending),
             validated: AtomicU64::new(validated),
@@ -45,16 +48,36 @@ impl Figures {
 
     /// Gives back a place that no row came to fill.
     pub(crate) fn release(&self) {
-        self.pending.fetch_sub(1, Ordering::Relaxed);
-        self.unfinished.fetch_sub(1, Ordering::Relaxed);
+        lower(&self.pending);
+        lower(&self.unfinished);
+    }
+
+    /// Rows of another are ours now, beyond the limit if need be.
+    pub(crate) fn adopted(&self, rows: Backlog) {
+        self.pending.fetch_add(rows.pending, Ordering::Relaxed);
+        self.validated.fetch_add(rows.validated, Ordering::Relaxed);
+        self.unfinished.fetch_add(rows.pending.saturating_add(rows.validated), Ordering::Relaxed);
+    }
+
+    /// A row of ours was moved by another.
+    pub(crate) fn lost(&self, from: SubmissionStatus) {
+        lower(self.counter(from));
+        lower(&self.unfinished);
+    }
+
+    /// Counted anew, after others may have taken rows of ours. Off by what is being written meanwhile.
+    pub(crate) fn recount(&self, rows: Backlog) {
+        self.pending.store(rows.pending, Ordering::Relaxed);
+        self.validated.store(rows.validated, Ordering::Relaxed);
+        self.unfinished.store(rows.pending.saturating_add(rows.validated), Ordering::Relaxed);
     }
 
     /// A row has moved on.
     pub(crate) fn moved(&self, from: SubmissionStatus, to: SubmissionStatus) {
-        self.counter(from).fetch_sub(1, Ordering::Relaxed);
+        lower(self.counter(from));
         self.counter(to).fetch_add(1, Ordering::Relaxed);
         if matches!(to, SubmissionStatus::Confirmed | SubmissionStatus::Rejected) {
-            self.unfinished.fetch_sub(1, Ordering::Relaxed);
+            lower(&self.unfinished);
         }
     }
 
@@ -72,13 +95,18 @@ impl Figures {
     }
 }
 
+/// By one, not below none: after a recount a row may be counted off twice.
+fn lower(counter: &AtomicU64) {
+    let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn places_are_limited_and_come_free_at_the_end_only() {
-        let figures = Figures::new(1, 0, 2);
+        let figures = Figures::new(Backlog { pending: 1, validated: 0 }, 2);
         assert!(figures.reserve());
         assert!(!figures.reserve());
         figures.moved(SubmissionStatus::PendingValidation, SubmissionStatus::Validated);
@@ -91,9 +119,24 @@ mod tests {
 
     #[test]
     fn place_that_was_not_filled_is_free_again() {
-        let figures = Figures::new(0, 0, 1);
+        let figures = Figures::new(Backlog::default(), 1);
         assert!(figures.reserve());
         figures.release();
+        assert_eq!(figures.count(SubmissionStatus::PendingValidation), 0);
+        assert!(figures.reserve());
+    }
+
+    #[test]
+    fn rows_come_from_others_and_go_to_them_and_no_count_falls_below_none() {
+        let figures = Figures::new(Backlog::default(), 3);
+        figures.adopted(Backlog { pending: 2, validated: 1 });
+        assert!(!figures.reserve());
+        figures.lost(SubmissionStatus::Validated);
+        assert!(figures.reserve());
+        figures.recount(Backlog { pending: 1, validated: 0 });
+        for _ in 0..3 {
+            figures.moved(SubmissionStatus::PendingValidation, SubmissionStatus::Rejected);
+        }
         assert_eq!(figures.count(SubmissionStatus::PendingValidation), 0);
         assert!(figures.reserve());
     }

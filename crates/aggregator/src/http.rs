@@ -13,6 +13,7 @@ mod submit;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -123,12 +124,20 @@ fn proof_wish(query: Option<&str>) -> Result<ProofWish, Problem> {
 fn unavailable(error: &StoreError) -> Problem {
     match error {
         StoreError::Busy | StoreError::Closed(_) => Problem::busy(),
+        StoreError::Postgres(_) | StoreError::Unreachable(_) | StoreError::TimedOut(_) => {
+            // Debug: while the server is away, every request brings one. The stages say it aloud.
+            tracing::debug!(%error, "the database does not answer");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer now")
+                .with_retry_after(DATABASE_RETRY)
+        }
         StoreError::Sqlite(_) | StoreError::Unreadable(_) | StoreError::Panicked => {
             tracing::error!(%error, "the database failed a request");
             Problem::internal()
         }
     }
 }
+
+const DATABASE_RETRY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

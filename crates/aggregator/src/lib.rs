@@ -25,6 +25,7 @@ mod figures;
 mod http;
 mod pipeline;
 mod registry;
+mod sharing;
 mod store;
 mod waiters;
 

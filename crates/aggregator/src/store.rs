@@ -7,20 +7,21 @@
 //! Every answer of success was durable before it was given. An error is never a verdict: nothing was
 //! stored, or it is not known whether it was; the same may be asked again and changes nothing.
 
+mod columns;
 #[cfg(test)]
 mod conformance;
 mod error;
 mod open;
+mod postgres;
 mod sqlite;
 #[cfg(test)]
 mod testing;
 mod token;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use birthmark_core::batch::Assurance;
 use birthmark_core::body::Body;
-use birthmark_core::hash::Digest;
 use birthmark_core::submission::CameraSubmission;
 use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::{Binding, SealedToken};
@@ -30,7 +31,7 @@ use uuid::Uuid;
 use crate::pipeline::state::{Recorded, State, Voucher};
 
 pub use error::{StoreError, StoreOpenError};
-pub(crate) use open::Location;
+pub(crate) use open::open;
 
 /// A store's answer, which comes later.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -46,24 +47,34 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     /// was to leave.
     fn advance(&self, moves: Vec<Move>) -> Answer<'_, Vec<bool>>;
 
-    /// At most `limit` rows of this authority that wait for a verdict, oldest first, without those in
+    /// At most `limit` of our rows of this authority that wait for a verdict, oldest first, without those in
     /// `skip`.
     fn to_validate(&self, authority: String, skip: BTreeSet<RowId>, limit: usize) -> Answer<'_, Vec<ToValidate>>;
 
-    /// At most `limit` rows that wait for their record, oldest first, without those in `skip`.
+    /// At most `limit` of our rows that wait for their record, oldest first, without those in `skip`.
     fn to_post(&self, skip: BTreeSet<RowId>, limit: usize) -> Answer<'_, Vec<ToPost>>;
 
     /// The submission with this receipt.
     fn receipt(&self, id: Uuid) -> Answer<'_, Option<Receipt>>;
 
-    /// Counts what is unfinished; reads all of it.
+    /// Counts what of ours is unfinished; reads all of it.
     fn backlog(&self) -> Answer<'_, Backlog>;
 
-    /// Names of the authorities from which a verdict is awaited; reads all that pends.
+    /// Names of the authorities from which we await a verdict; reads all that pends.
     fn awaited_authorities(&self) -> Answer<'_, Vec<String>>;
 
-    /// When the oldest unfinished submission came in, looking at those of `authorities`.
+    /// When the oldest unfinished submission of ours came in, looking at those of `authorities`.
     fn oldest_unfinished(&self, authorities: Vec<String>) -> Answer<'_, Option<UnixSeconds>>;
+
+    /// How often [`Store::tend`] must be called; `None` where nobody else uses the database.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Says that we live, and takes over the work of those who do not any more.
+    fn tend(&self) -> Answer<'_, Tended> {
+        Box::pin(async { Ok(Tended::default()) })
+    }
 
     /// Whether it works: an error says why not.
     fn health(&self) -> Answer<'_, ()>;
@@ -124,6 +135,8 @@ pub(crate) struct Receipt {
     pub(crate) id: Uuid,
     pub(crate) state: State,
     pub(crate) body: Body,
+    /// Another aggregator works on it: we hear of its end only by looking.
+    pub(crate) elsewhere: bool,
 }
 
 /// A row that waits for its verdict.
@@ -162,79 +175,18 @@ pub(crate) struct Move {
     pub(crate) to: State,
 }
 
+/// What changed hands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tended {
+    /// Rows that were another's and are ours now.
+    pub(crate) adopted: Backlog,
+    /// For a while we passed for dead: others may have taken rows of ours.
+    pub(crate) lapsed: bool,
+}
+
 /// How many rows are unfinished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Backlog {
     pub(crate) pending: u64,
     pub(crate) validated: u64,
-}
-
-impl NewRow {
-    /// The assurance aimed at.
-    fn aim(&self) -> Assurance {
-        if self.submission.binding.is_some() { Assurance::Endorsed } else { Assurance::Attested }
-    }
-
-    fn keys(&self) -> Keys {
-        let body = self.submission.body.encode();
-        Keys { idempotency: self.submission.idempotency_key(), digest: Digest::of_parts(&[&body]), body }
-    }
-}
-
-/// By what a submission is looked up.
-#[derive(Debug)]
-struct Keys {
-    idempotency: Digest,
-    /// Of the encoded body.
-    digest: Digest,
-    body: Vec<u8>,
-}
-
-/// A row whose token or endorsement is not what its assurance asks for.
-#[derive(Debug, thiserror::Error)]
-#[error("a submission's assurance contradicts what is stored for it")]
-struct AimMismatch;
-
-/// A row with a state that no program writes.
-#[derive(Debug, thiserror::Error)]
-#[error("a submission's state is {0}")]
-struct UnknownState(i64);
-
-/// The columns of a state, in both databases.
-#[derive(Debug, Default)]
-struct StateColumns {
-    state: i64,
-    endorsement: Option<Vec<u8>>,
-    tx_id: Option<i64>,
-    block_height: Option<i64>,
-    reason: Option<String>,
-}
-
-impl StateColumns {
-    fn of(state: &State) -> Self {
-        let number = state_number(state);
-        match state {
-            State::Received => Self { state: number, ..Self::default() },
-            State::Validated(voucher) => Self { state: number, endorsement: voucher.encode(), ..Self::default() },
-            // Both databases' integers are signed; the two numbers keep their bits.
-            State::Confirmed(Recorded { tx_id, block_height, assurance: _ }) => Self {
-                state: number,
-                tx_id: Some(tx_id.0.cast_signed()),
-                block_height: Some(block_height.0.cast_signed()),
-                ..Self::default()
-            },
-            State::Rejected(reason) => {
-                Self { state: number, reason: Some(reason.as_str().to_owned()), ..Self::default() }
-            }
-        }
-    }
-}
-
-const fn state_number(state: &State) -> i64 {
-    match state {
-        State::Received => 0,
-        State::Validated(_) => 1,
-        State::Confirmed(_) => 2,
-        State::Rejected(_) => 3,
-    }
 }

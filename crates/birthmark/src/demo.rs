@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// camera's.
     #[arg(long, value_enum, value_name = "VERSION")]
     token: Option<Token>,
+    /// PostgreSQL for the aggregator's submissions, instead of SQLite in the folder.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
     /// Size of the simulated sensor.
     #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
@@ -102,7 +105,7 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
     report.folder(folder.path());
     let ports =
         Ports { sma: args.sma_port, aggregator: args.aggregator_port, node: args.node_port, p2p: args.p2p_port };
-    let mut children = children::start(&folder, ports, &stop).await?;
+    let mut children = children::start(&folder, ports, args.database_url.as_deref(), &stop).await?;
     let at = children.addresses.clone();
     report.ready(&at);
     let outcome = tokio::select! {

@@ -35,6 +35,8 @@ pub struct Schema {
     pub application: &'static str,
     /// A table that only another role's database has.
     pub foreign: &'static str,
+    /// Settings of its connections, beside those that all have; may be empty.
+    pub session: &'static str,
     /// Its steps in order. They never change once they were released.
     pub steps: &'static [Step],
 }
@@ -69,7 +71,7 @@ impl Postgres {
             .build()
             .map_err(PostgresOpenError::Runtime)?;
         let name = target.name();
-        let pool = target.pool(connections)?;
+        let pool = target.pool(connections, schema.session)?;
         let this = Self { pool, tasks: TaskTracker::new(), closed: AtomicBool::new(false), runtime: Some(runtime) };
         let pool = this.pool.clone();
         match block_on(this.spawn(async move { migrate::run(&pool, schema).await })) {

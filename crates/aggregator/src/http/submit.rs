@@ -109,16 +109,20 @@ async fn take_in(inner: &Arc<Inner>, submission: CameraSubmission, stage: Stage)
 /// Waits for the end of a submission, at most so long. The waiter was registered before the state is
 /// read here, so that no end is missed.
 async fn ended_within(inner: &Inner, receipt: Uuid, mut waiter: Waiter, wait: Duration) -> Result<Receipt, Problem> {
-    let known = look_up(inner, receipt).await?;
-    if known.state.is_end() {
-        return Ok(known);
+    let over = tokio::time::sleep(wait);
+    tokio::pin!(over);
+    loop {
+        let known = look_up(inner, receipt).await?;
+        if known.state.is_end() || over.is_elapsed() || inner.stopping.is_cancelled() {
+            return Ok(known);
+        }
+        tokio::select! {
+            () = waiter.ended() => return look_up(inner, receipt).await,
+            () = &mut over => {}
+            () = inner.stopping.cancelled() => {}
+            () = tokio::time::sleep(LOOK_AGAIN), if known.elsewhere => {}
+        }
     }
-    tokio::select! {
-        () = waiter.ended() => {}
-        () = tokio::time::sleep(wait) => {}
-        () = inner.stopping.cancelled() => {}
-    }
-    look_up(inner, receipt).await
 }
 
 async fn look_up(inner: &Inner, receipt: Uuid) -> Result<Receipt, Problem> {
@@ -191,6 +195,9 @@ fn no_place() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "backlog_full", "too many submissions are unfinished")
         .with_retry_after(BACKLOG_RETRY)
 }
+
+/// At what another aggregator works on, which cannot wake us.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// A backlog that is full does not empty within a second.
 const BACKLOG_RETRY: Duration = Duration::from_secs(30);

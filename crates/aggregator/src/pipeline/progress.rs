@@ -55,6 +55,9 @@ impl Progress {
         let stored = self.store.advance(moves).await?;
         for ((stored, (from, to)), (receipt, effects)) in stored.into_iter().zip(statuses).zip(followed_by) {
             if !stored {
+                // Another aggregator, which took us for dead, was faster.
+                self.figures.lost(from);
+                self.waiters.wake(receipt);
                 continue;
             }
             self.figures.moved(from, to);

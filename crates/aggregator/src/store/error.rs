@@ -2,9 +2,16 @@
 //!
 //! For: both stores. Not for: findings (a repeated submission, no place), which are values.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use birthmark_service::gather::GatherError;
+use birthmark_service::postgres::{PostgresError, PostgresOpenError, StatementError};
+use birthmark_service::secret_file::SecretFileError;
 use birthmark_service::sqlite::{OpenError, ReadError, WriteError};
+
+use super::columns::RowError;
 
 /// Why nothing was stored, or it is not known whether it was. Never a verdict.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -18,6 +25,15 @@ pub enum StoreError {
     /// A statement or a commit failed; nothing of it remains.
     #[error("SQLite: {0}")]
     Sqlite(Arc<rusqlite::Error>),
+    /// A statement or a commit failed, or the connection was lost on the way: it may have been stored.
+    #[error("PostgreSQL: {0}")]
+    Postgres(StatementError),
+    /// There is no connection to be had.
+    #[error("PostgreSQL cannot be reached: {0}")]
+    Unreachable(Arc<str>),
+    /// It neither answered nor failed: it may have been stored.
+    #[error("PostgreSQL has not answered for {} seconds", .0.as_secs())]
+    TimedOut(Duration),
     /// What is stored cannot be read.
     #[error("the database could not be read: {0}")]
     Unreadable(Arc<str>),
@@ -32,6 +48,30 @@ pub enum StoreOpenError {
     /// The file.
     #[error(transparent)]
     Sqlite(#[from] OpenError),
+    /// The server.
+    #[error(transparent)]
+    Postgres(PostgresOpenError),
+    /// Devices and image hashes never share a database.
+    #[error("{database} is an authority's database; the aggregator needs one of its own")]
+    Authoritys {
+        /// The server and the database.
+        database: String,
+    },
+    /// What waits in it was submitted to authorities of other rules and keys.
+    #[error("the PostgreSQL database belongs to aggregators of another network; choose another")]
+    OtherNetwork,
+    /// The file by which this aggregator is told from others.
+    #[error("instance: {0}")]
+    Instance(#[from] SecretFileError),
+    /// It holds something else.
+    #[error("instance: {}: is not 32 hex digits", path.display())]
+    InstanceForm {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The first statements failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl StoreError {
@@ -40,7 +80,12 @@ impl StoreError {
     pub(crate) const fn is_final(&self) -> bool {
         match self {
             Self::Closed(_) | Self::Unreadable(_) => true,
-            Self::Busy | Self::Sqlite(_) | Self::Panicked => false,
+            Self::Busy
+            | Self::Sqlite(_)
+            | Self::Postgres(_)
+            | Self::Unreachable(_)
+            | Self::TimedOut(_)
+            | Self::Panicked => false,
         }
     }
 
@@ -68,6 +113,49 @@ impl From<ReadError> for StoreError {
             ReadError::Sqlite(error) => Self::damaged(&error),
             ReadError::Panicked => Self::Panicked,
             ReadError::Closed => Self::Closed(Arc::from("it was closed")),
+        }
+    }
+}
+
+impl From<PostgresError> for StoreError {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Statement(error) => Self::Postgres(error),
+            PostgresError::Unreachable(cause) => Self::Unreachable(cause),
+            PostgresError::TimedOut(time) => Self::TimedOut(time),
+            PostgresError::Closed(reason) => Self::Closed(reason),
+            PostgresError::Panicked => Self::Panicked,
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        PostgresError::from(error).into()
+    }
+}
+
+impl From<RowError> for StoreError {
+    fn from(error: RowError) -> Self {
+        Self::damaged(&error)
+    }
+}
+
+impl From<GatherError> for StoreError {
+    fn from(error: GatherError) -> Self {
+        match error {
+            GatherError::Busy => Self::Busy,
+            GatherError::Closed => Self::Closed(Arc::from("it was closed")),
+            GatherError::Dropped => Self::Panicked,
+        }
+    }
+}
+
+impl From<PostgresOpenError> for StoreOpenError {
+    fn from(error: PostgresOpenError) -> Self {
+        match error {
+            PostgresOpenError::Foreign { database, .. } => Self::Authoritys { database },
+            other => Self::Postgres(other),
         }
     }
 }

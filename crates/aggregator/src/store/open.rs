@@ -1,27 +1,18 @@
 //! Which database an aggregator has, and opening it.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::postgres::{Member, PostgresStore, Scope};
 use super::sqlite::{DATABASE_FILE, SqliteStore};
 use super::{Store, StoreOpenError};
+use crate::config::AggregatorConfig;
 
-/// Where a database is.
-#[derive(Clone)]
-pub(crate) enum Location {
-    /// A file in the aggregator's folder.
-    Sqlite(PathBuf),
-}
-
-impl Location {
-    pub(crate) fn of(data_dir: &Path) -> Self {
-        Self::Sqlite(data_dir.join(DATABASE_FILE))
-    }
-
-    /// Opens it and brings its schema up to date. Blocks.
-    pub(crate) fn open(&self) -> Result<Arc<dyn Store>, StoreOpenError> {
-        Ok(match self {
-            Self::Sqlite(path) => Arc::new(SqliteStore::open(path)?),
-        })
-    }
+/// Opens it and brings its schema up to date. Blocks.
+pub(crate) fn open(config: &AggregatorConfig) -> Result<Arc<dyn Store>, StoreOpenError> {
+    let Some(url) = &config.database_url else {
+        return Ok(Arc::new(SqliteStore::open(&config.data_dir.join(DATABASE_FILE))?));
+    };
+    let authorities = config.sma.iter().map(|sma| sma.authority.as_str().to_owned()).collect();
+    let scope = Scope { network: config.network.network_id(), authorities, lease: config.lease };
+    Ok(Arc::new(PostgresStore::open(url, Member::of_folder(&config.data_dir, scope)?)?))
 }

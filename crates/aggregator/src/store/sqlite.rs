@@ -15,8 +15,9 @@ use futures::future::BoxFuture;
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use super::columns::Keys;
 use super::{
-    Answer, Arrival, Backlog, Intake, Keys, Move, NewRow, Receipt, RowId, Store, StoreError, StoreOpenError, ToPost,
+    Answer, Arrival, Backlog, Intake, Move, NewRow, Receipt, RowId, Store, StoreError, StoreOpenError, ToPost,
     ToValidate,
 };
 use crate::pipeline::state::State;
@@ -115,7 +116,7 @@ fn take_in(connection: &Connection, keys: &Keys, Arrival { row, place }: Arrival
     }
     sql::insert(connection, &row, keys)?;
     let NewRow { receipt, submission, .. } = row;
-    Ok(Intake::New(Receipt { id: receipt, state: State::Received, body: submission.body }))
+    Ok(Intake::New(Receipt { id: receipt, state: State::Received, body: submission.body, elsewhere: false }))
 }
 
 const MIGRATIONS: &[Migration] = &[

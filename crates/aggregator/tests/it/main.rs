@@ -23,6 +23,8 @@ mod refusals;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod sma;
 #[cfg(test)]
 mod world;

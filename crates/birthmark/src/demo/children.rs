@@ -87,7 +87,12 @@ struct Ready {
 }
 
 /// Starts all, the ones that others need first.
-pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToken) -> anyhow::Result<Children> {
+pub(super) async fn start(
+    folder: &Folder,
+    ports: Ports,
+    database_url: Option<&str>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Children> {
     let roles = (0..folder.validators()).map(places::name).chain(["sma".to_owned(), "aggregator".to_owned()]);
     for role in roles {
         wait_for_earlier(&folder.role(&role)).await?;
@@ -118,6 +123,10 @@ pub(super) async fn start(folder: &Folder, ports: Ports, stop: &CancellationToke
         aggregator.args(["--sma-url", &sma, "--mix-delay", "0"]);
         for node in &nodes {
             aggregator.args(["--node-url", &node.url]);
+        }
+        if let Some(url) = database_url {
+            // Not as an argument, which everyone on the machine can read.
+            aggregator.env("DATABASE_URL", url);
         }
         let aggregator = launch(&mut services, folder, ("aggregator", Kind::Indispensable), aggregator).await?.0;
         Ok(Addresses { sma, aggregator, nodes })

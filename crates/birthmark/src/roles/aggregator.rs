@@ -25,7 +25,7 @@ pub(crate) enum Command {
 /// Flags of `aggregator serve`.
 #[derive(Debug, Args)]
 pub(crate) struct AggregatorServeArgs {
-    /// Folder with signing.key; aggregator.db is kept there too.
+    /// Folder with signing.key; aggregator.db is kept there too, unless there is a database URL.
     #[arg(long, default_value = "/var/lib/birthmark/aggregator", value_name = "DIR")]
     data: PathBuf,
     /// The network file.
@@ -58,8 +58,9 @@ pub(crate) struct AggregatorServeArgs {
     /// Seconds after which fewer are released; 0 releases at once.
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     mix_delay: u64,
-    /// Refused: this version keeps submissions in SQLite only.
-    #[arg(long, env = "DATABASE_URL", hide = true)]
+    /// PostgreSQL, for several aggregators: `postgresql://user:password@host/database`. Without it, SQLite in the
+    /// data folder.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]
     serve: ServeArgs,
@@ -72,9 +73,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
-    if args.database_url.is_some() {
-        anyhow::bail!("DATABASE_URL is set, but this version keeps submissions in SQLite only; unset it");
-    }
     let listening = args.serve.bind(8545).await?;
     let (network, network_file) = read_network(&args.network)?;
     let sma_url = origin(args.sma_url, args.sma_validation_endpoint, "http://localhost:8001")?;
@@ -90,6 +88,7 @@ async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
         .context("the authority's token is not text")?;
     let sma = SmaConfig { authority: args.authority_id, url: sma_url, bearer };
     let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_urls);
+    config.database_url = args.database_url;
     config.mix_min = args.mix_min;
     config.mix_delay = Duration::from_secs(args.mix_delay);
     let aggregator = tokio::task::spawn_blocking(move || Aggregator::open(config, Arc::new(SystemClock))).await??;

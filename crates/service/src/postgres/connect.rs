@@ -56,11 +56,14 @@ impl Target {
     }
 
     /// Connects as needed, from within a runtime; each connection is tried before it is used again.
-    pub(super) fn pool(self, size: usize) -> Result<Pool, PostgresOpenError> {
+    pub(super) fn pool(self, size: usize, session: &'static str) -> Result<Pool, PostgresOpenError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let manager = Manager::from_config(self.config, NoTls, recycling);
-        let set_up = Hook::async_fn(|client, _| {
-            Box::pin(async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
+        let set_up = Hook::async_fn(move |client, _| {
+            Box::pin(async move {
+                client.batch_execute(SESSION).await.map_err(HookError::Backend)?;
+                client.batch_execute(session).await.map_err(HookError::Backend)
+            })
         });
         Pool::builder(manager)
             .max_size(size)

@@ -200,6 +200,7 @@ const SCHEMA: Schema = Schema {
     application: "birthmark-sma",
     // The aggregator's: devices and image hashes never share a database.
     foreign: "submission",
+    session: "",
     steps: &[Step { name: "authority", sql: include_str!("../../migrations/postgres/V1__authority.sql") }],
 };
 

@@ -18,6 +18,7 @@ pub(super) async fn new_row_is_there_for_its_receipt_and_in_its_queue(place: &dy
         id: new.receipt,
         state: State::Received,
         body: new.submission.body.clone(),
+        elsewhere: false,
     };
     assert_eq!(put(&store, first.clone()).await, Intake::New(expected(&first)));
     assert_eq!(put(&store, second.clone()).await, Intake::New(expected(&second)));

@@ -6,20 +6,15 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use birthmark_core::batch::Assurance;
-use birthmark_core::body::Body;
-use birthmark_core::endorsement::Endorsement;
 use birthmark_core::hash::Digest;
-use birthmark_core::ids::{Height, TxId};
 use birthmark_core::time::UnixSeconds;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use crate::pipeline::state::{Reason, Recorded, State, Voucher};
-use crate::store::{
-    AimMismatch, Backlog, Bound, Keys, Move, NewRow, Receipt, RequestId, RowId, StateColumns, ToPost, ToValidate,
-    UnknownState, state_number, token,
-};
+use crate::pipeline::state::Recorded;
+use crate::store::columns::{self, Keys, StateColumns, state_number};
+use crate::store::{Backlog, Move, NewRow, Receipt, RequestId, RowId, ToPost, ToValidate, token};
 
 pub(super) fn insert(connection: &Connection, row: &NewRow, keys: &Keys) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
@@ -83,7 +78,9 @@ pub(super) fn recorded(connection: &Connection, body: &Digest, aim: Assurance) -
             "SELECT tx_id, block_height, assurance FROM submission
              WHERE body_digest = ?1 AND state = 2 AND assurance >= ?2 ORDER BY assurance DESC LIMIT 1",
         )?
-        .query_row(params![body.as_bytes(), aim as u8], |row| recorded_at(row, 0, 1, 2))
+        .query_row(params![body.as_bytes(), aim as u8], |row| {
+            Ok(columns::recorded(row.get(0)?, row.get(1)?, assurance(row, 2)?))
+        })
         .optional()
 }
 
@@ -100,13 +97,8 @@ pub(super) fn to_validate(
     )?;
     let rows = statement.query(params![authority, window(skip, limit)])?;
     collect(rows, skip, limit, |id, row| {
-        let (token, binding) = token::decode(&row.get::<_, Vec<u8>>(3)?).map_err(|error| damaged(3, error))?;
-        let bound = match (binding, row.get::<_, Option<Vec<u8>>>(4)?) {
-            (Some(binding), Some(body)) => Some(Bound { binding, body }),
-            (None, None) => None,
-            // Never taken for version 1: that would lower its assurance.
-            (Some(_), None) | (None, Some(_)) => return Err(damaged(4, AimMismatch)),
-        };
+        let stored: Vec<u8> = row.get(3)?;
+        let (token, bound) = columns::token_of(&stored, row.get(4)?).map_err(|error| damaged(3, error))?;
         Ok(ToValidate { id, receipt: uuid(row, 1)?, request_id: RequestId(row.get(2)?), token, bound })
     })
 }
@@ -117,7 +109,12 @@ pub(super) fn to_post(connection: &Connection, skip: &BTreeSet<RowId>, limit: us
     )?;
     let rows = statement.query([window(skip, limit)])?;
     collect(rows, skip, limit, |id, row| {
-        Ok(ToPost { id, receipt: uuid(row, 1)?, body: body(row, 2)?, voucher: voucher(row, 3, 4)? })
+        Ok(ToPost {
+            id,
+            receipt: uuid(row, 1)?,
+            body: body(row, 2)?,
+            voucher: columns::voucher(assurance(row, 3)?, row.get(4)?).map_err(|error| damaged(4, error))?,
+        })
     })
 }
 
@@ -177,46 +174,27 @@ fn collect<T>(
 
 /// `state, tx_id, block_height, reason, receipt, body, assurance, endorsement`.
 fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
-    let state = match row.get::<_, i64>(0)? {
-        0 => State::Received,
-        1 => State::Validated(voucher(row, 6, 7)?),
-        2 => State::Confirmed(recorded_at(row, 1, 2, 6)?),
-        3 => State::Rejected(Reason::of_text(&row.get::<_, String>(3)?, "unknown")),
-        other => return Err(damaged(0, UnknownState(other))),
+    let columns = StateColumns {
+        state: row.get(0)?,
+        tx_id: row.get(1)?,
+        block_height: row.get(2)?,
+        reason: row.get(3)?,
+        endorsement: row.get(7)?,
     };
-    Ok(Receipt { id: uuid(row, 4)?, state, body: body(row, 5)? })
+    let state = columns.into_state(assurance(row, 6)?).map_err(|error| damaged(0, error))?;
+    Ok(Receipt { id: uuid(row, 4)?, state, body: body(row, 5)?, elsewhere: false })
 }
 
 fn assurance(row: &Row<'_>, column: usize) -> rusqlite::Result<Assurance> {
-    Assurance::from_number(row.get(column)?).map_err(|error| damaged(column, error))
-}
-
-/// Of a row in state 1.
-fn voucher(row: &Row<'_>, assurance_column: usize, column: usize) -> rusqlite::Result<Voucher> {
-    match (assurance(row, assurance_column)?, row.get::<_, Option<Vec<u8>>>(column)?) {
-        (Assurance::Attested, None) => Ok(Voucher::Word),
-        (Assurance::Endorsed, Some(bytes)) => {
-            Endorsement::decode(&bytes).map(Voucher::Endorsement).map_err(|error| damaged(column, error))
-        }
-        (Assurance::Asserted | Assurance::Attested | Assurance::Endorsed, _) => Err(damaged(column, AimMismatch)),
-    }
-}
-
-/// SQLite's integers are signed; the two numbers keep their bits.
-fn recorded_at(row: &Row<'_>, tx_id: usize, height: usize, column: usize) -> rusqlite::Result<Recorded> {
-    Ok(Recorded {
-        tx_id: TxId(row.get::<_, i64>(tx_id)?.cast_unsigned()),
-        block_height: Height(row.get::<_, i64>(height)?.cast_unsigned()),
-        assurance: assurance(row, column)?,
-    })
+    columns::assurance(row.get(column)?).map_err(|error| damaged(column, error))
 }
 
 fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 
-fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Body> {
-    Body::decode(&row.get::<_, Vec<u8>>(column)?).map_err(|error| damaged(column, error))
+fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<birthmark_core::body::Body> {
+    columns::body(&row.get::<_, Vec<u8>>(column)?).map_err(|error| damaged(column, error))
 }
 
 fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
