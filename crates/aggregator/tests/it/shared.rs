@@ -122,19 +122,20 @@ async fn validated_submissions_of_a_killed_one_are_recorded_by_the_other() {
 async fn while_the_server_is_away_nothing_is_accepted_and_nothing_is_judged_and_then_all_goes_on() {
     let shared = Shared::new().await;
     let running = shared.start(0).await;
-    shared.world.sma.script.always(Act::Status(503));
+    shared.world.sma.script.always(Act::Hold);
     for number in 1..=5 {
         assert_eq!(running.submit(&submission(number)).await.status, 202);
     }
+    shared.world.sma.script.called(1).await;
     shared.cluster.stop_at_once();
+    // The authority judges meanwhile, and its verdicts cannot be stored.
+    shared.world.sma.script.release();
     shared.world.sma.script.always(Act::Serve);
     let refused = running.submit(&submission(6)).await;
     assert_eq!((refused.status, refused.code.as_deref()), (503, Some("database_unavailable")));
     assert!(refused.retry_after.is_some());
     assert_eq!(running.get("/ready").await.code.as_deref(), Some("not_ready"));
     assert_eq!(running.get("/health").await.status, 200);
-    // The authority judges meanwhile, and its verdicts cannot be stored.
-    shared.world.sma.script.called(2).await;
     let cluster = Arc::clone(&shared.cluster);
     tokio::task::spawn_blocking(move || cluster.resume()).await.unwrap();
     for number in 1..=6 {

@@ -72,10 +72,14 @@ async fn take_in(client: &Object, owner: Owner, arrivals: &[(Keys, &Arrival)]) -
         }
     }
     let written = insert(client, owner, &fresh).await?;
-    let unwritten = fresh.values().filter(|(_, arrival)| !written.contains(&arrival.row.receipt));
-    let others: Vec<_> = unwritten.map(|(keys, _)| *keys).collect();
-    // Written by another between look-up and insert.
-    known.extend(by_keys(client, owner, others.into_iter()).await?);
+    // Written by another between look-up and insert; or even recorded, between the two look-ups.
+    let missed = arrivals.iter().filter(|(keys, arrival)| {
+        let key = keys.idempotency.as_bytes().as_slice();
+        let unwritten = fresh.get(key).is_some_and(|(_, first)| !written.contains(&first.row.receipt));
+        unwritten || (!known.contains_key(key) && on_record(keys, arrival).is_some())
+    });
+    let missed: Vec<_> = missed.map(|(keys, _)| keys).collect();
+    known.extend(by_keys(client, owner, missed.into_iter()).await?);
     arrivals
         .iter()
         .map(|(keys, arrival)| {

@@ -4,6 +4,7 @@ use birthmark_core::hash::Digest;
 use birthmark_core::ids::NetworkId;
 use birthmark_service::postgres::PostgresOpenError;
 use birthmark_service::postgres::cluster::Cluster;
+use futures::{StreamExt as _, stream};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -84,22 +85,28 @@ async fn same_submission_at_two_aggregators_at_once_is_one_row_of_one_of_them() 
     let cluster = Arc::new(Cluster::start());
     let database = Database::new(&cluster, "two");
     let stores = [database.open(), database.beside().open()];
+    // From both ends, so that they meet in the middle.
+    let one = stream::iter(1..=200u8).map(|number| put(&stores[0], row(number))).buffered(8).collect();
+    let copy = |number| crate::store::NewRow { receipt: Uuid::from_u128(1000 + u128::from(number)), ..row(number) };
+    let two = stream::iter((1..=200u8).rev()).map(|number| put(&stores[1], copy(number))).buffered(8).collect();
+    let (one, mut two): (Vec<_>, Vec<_>) = tokio::join!(one, two);
+    two.reverse();
     let mut taken = [0, 0];
-    for number in 1..=200u8 {
-        let copy = crate::store::NewRow { receipt: Uuid::from_u128(1000 + u128::from(number)), ..row(number) };
-        match tokio::join!(put(&stores[0], row(number)), put(&stores[1], copy)) {
+    for pair in one.iter().zip(&two) {
+        let (new, known) = match pair {
             (Intake::New(new), Intake::Repeat(known)) => {
-                assert_eq!((new.id, known.elsewhere), (known.id, true));
                 taken[0] += 1;
+                (new, known)
             }
             (Intake::Repeat(known), Intake::New(new)) => {
-                assert_eq!((new.id, known.elsewhere), (known.id, true));
                 taken[1] += 1;
+                (new, known)
             }
-            other => panic!("{number}: {other:?}"),
-        }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((new.id, known.elsewhere), (known.id, true));
     }
-    assert!(taken.iter().all(|taken| *taken > 0), "never at once: {taken:?}");
+    assert!(taken.iter().all(|taken| *taken > 0), "they never met: {taken:?}");
     for (store, taken) in stores.iter().zip(taken) {
         assert_eq!(store.backlog().await.unwrap(), Backlog { pending: taken, validated: 0 });
         assert_eq!(waiting(store, &[], 999).await.len() as u64, taken);
