@@ -76,7 +76,7 @@ impl fmt::Debug for AggregatorConfig {
             .field("data_dir", &self.data_dir)
             .field("submitter", &self.submitter)
             .field("sma", &self.sma)
-            .field("node_url", &self.node_url)
+            .field("node_urls", &self.node_urls)
             .finish_non_exhaustive()
     }
 }
