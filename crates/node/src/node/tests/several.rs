@@ -25,10 +25,17 @@ struct One {
 
 impl Four {
     async fn start() -> Self {
+        Self::start_on(PeerNetwork::Local).await
+    }
+
+    async fn start_on(mode: PeerNetwork) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let addresses: Vec<SocketAddr> = free_addresses(4);
         let network = network(4, &addresses);
-        let configs = (0..4).map(|node| install(folder.path(), &network, node, addresses[usize::from(node)]));
+        let configs = (0..4).map(|node| {
+            let config = install(folder.path(), &network, node, addresses[usize::from(node)]);
+            NodeConfig { p2p_network: mode, ..config }
+        });
         let configs = configs.collect();
         let clock = ManualClock::at(NOW);
         let mut four = Self { _folder: folder, network, configs, clock, running: Default::default() };
@@ -164,6 +171,16 @@ async fn all_four_begin_again_where_they_stood_and_lose_nothing() {
     let size = size_of(&four.record(3, 5..8).await);
     four.published(size).await;
     four.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_for_other_networks_than_one_machine_work_as_well() {
+    for mode in [PeerNetwork::Lan, PeerNetwork::Public] {
+        let four = Four::start_on(mode).await;
+        let size = size_of(&four.record(0, 0..2).await);
+        four.published(size).await;
+        four.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
