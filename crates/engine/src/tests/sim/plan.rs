@@ -168,6 +168,12 @@ impl Phase {
         if crashes {
             for validator in honest {
                 let mut at = rng.random_range(100..3_000);
+                if rng.random_range(0..6) == 0 {
+                    // Away until the end, so that others have forgotten the votes that it missed.
+                    events.push((Duration::from_millis(at), Event::Crash(*validator)));
+                    end = end.max(12_000);
+                    continue;
+                }
                 while rng.random_range(0..3) > 0 && at < 6_000 {
                     events.push((Duration::from_millis(at), Event::Crash(*validator)));
                     at += rng.random_range(50..2_500);
