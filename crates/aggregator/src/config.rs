@@ -21,7 +21,8 @@ use crate::store::{StoreError, StoreOpenError};
 /// How an aggregator is run.
 #[derive(Clone)]
 pub struct AggregatorConfig {
-    /// Holds `signing.key`, the folder's lock and, unless there is a `database_url`, `aggregator.db`.
+    /// Holds `signing.key`, the folder's lock and, unless there is a `database_url`, `aggregator.db` with
+    /// `token.keys`.
     pub data_dir: PathBuf,
     /// PostgreSQL, for several aggregators: `postgresql://user:password@host/database`. None for SQLite.
     pub database_url: Option<String>,

@@ -48,6 +48,26 @@ pub enum StoreOpenError {
     /// The file.
     #[error(transparent)]
     Sqlite(#[from] OpenError),
+    /// The file of keys cannot be used.
+    #[error("token keys: {}: {source}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// The system's cause.
+        source: std::io::Error,
+    },
+    /// The keys are others than those of this database.
+    #[error(
+        "token keys: {}: does not hold the keys of {lost} submissions that wait; restore the file, or remove it to \
+         have them end and their cameras seal anew",
+        path.display()
+    )]
+    WrongKeys {
+        /// The file.
+        path: PathBuf,
+        /// Submissions that could never be judged.
+        lost: u64,
+    },
     /// The server.
     #[error(transparent)]
     Postgres(PostgresOpenError),

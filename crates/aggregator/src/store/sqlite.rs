@@ -4,37 +4,76 @@
 //! (`birthmark_service::sqlite`). Not for: the statements (`sqlite/sql.rs`), or the schema
 //! (`migrations/V*.sql`). One process has the file; the folder's lock sees to that.
 
+mod keys;
 mod sql;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
+use birthmark_core::api::validate::Message;
 use birthmark_core::time::UnixSeconds;
+use birthmark_service::postgres::block_on;
 use birthmark_service::sqlite::{Database, Migration, Options};
 use futures::future::BoxFuture;
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use self::keys::{KEYS_FILE, TokenKeys};
 use super::columns::Keys;
 use super::{
     Answer, Arrival, Backlog, Intake, Move, NewRow, Receipt, RowId, Store, StoreError, StoreOpenError, ToPost,
     ToValidate,
 };
-use crate::pipeline::state::State;
+use crate::pipeline::state::{Reason, State};
 
 /// The file's name in the data folder.
 pub(super) const DATABASE_FILE: &str = "aggregator.db";
 
-/// A database file.
+/// A database file, and the keys of its tokens.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     database: Database,
+    keys: Arc<TokenKeys>,
 }
 
 impl SqliteStore {
     /// Opens the file, which is made if missing. Blocks.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreOpenError> {
-        Ok(Self { database: Database::open(path, MIGRATIONS, Options::default())? })
+        let database = Database::open(path, MIGRATIONS, Options::default())?;
+        let keys_path = path.with_file_name(KEYS_FILE);
+        let unreadable = |source| StoreOpenError::Keys { path: keys_path.clone(), source };
+        let has_keys = keys_path.try_exists().map_err(unreadable)?;
+        if !has_keys {
+            give_up_tokens(&database)?;
+        }
+        let in_use = database.read_blocking(sql::slots).map_err(StoreError::from)?;
+        let keys = Arc::new(TokenKeys::open(&keys_path, &in_use).map_err(unreadable)?);
+        let this = Self { database, keys };
+        this.seal_tokens_in_the_clear()?;
+        this.check_keys(&keys_path)?;
+        Ok(this)
+    }
+
+    /// Rows of earlier versions, and what their copies left in log and file.
+    fn seal_tokens_in_the_clear(&self) -> Result<(), StoreError> {
+        let keys = Arc::clone(&self.keys);
+        let sealed = self.database.write_blocking(move |connection| sql::seal_all(connection, &keys))?;
+        if sealed > 0 {
+            tracing::info!(sealed, "tokens of an earlier version are sealed now");
+            block_on(self.database.checkpoint())?;
+        }
+        Ok(())
+    }
+
+    /// Wrong keys must not be found out one by one, at each token's turn.
+    fn check_keys(&self, path: &Path) -> Result<(), StoreOpenError> {
+        let keys = Arc::clone(&self.keys);
+        let lost = self.database.read_blocking(move |connection| sql::unopenable(connection, &keys));
+        match lost.map_err(StoreError::from)? {
+            0 => Ok(()),
+            lost => Err(StoreOpenError::WrongKeys { path: path.to_owned(), lost }),
+        }
     }
 
     /// On a thread for blocking work.
@@ -57,8 +96,9 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn take_in(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Intake>> {
         let arrivals: Vec<_> = arrivals.into_iter().map(|arrival| (arrival.row.keys(), arrival)).collect();
+        let token_keys = Arc::clone(&self.keys);
         let job = move |connection: &Connection| {
-            arrivals.into_iter().map(|(keys, arrival)| take_in(connection, &keys, arrival)).collect()
+            arrivals.into_iter().map(|(keys, arrival)| take_in(connection, &token_keys, &keys, arrival)).collect()
         };
         Box::pin(async move { Ok(self.database.try_write(job).await?) })
     }
@@ -67,11 +107,17 @@ impl Store for SqliteStore {
         let job = move |connection: &Connection| {
             moves.iter().map(|change| sql::advance(connection, change)).collect::<rusqlite::Result<Vec<_>>>()
         };
-        Box::pin(async move { Ok(self.database.write(job).await?) })
+        Box::pin(async move {
+            let (done, slots) = self.database.write(job).await?.into_iter().unzip::<_, _, _, Vec<_>>();
+            // Only now that the verdicts are durable.
+            self.keys.destroy(slots.into_iter().flatten().collect());
+            Ok(done)
+        })
     }
 
     fn to_validate(&self, authority: String, skip: BTreeSet<RowId>, limit: usize) -> Answer<'_, Vec<ToValidate>> {
-        self.read(move |connection| sql::to_validate(connection, &authority, &skip, limit))
+        let keys = Arc::clone(&self.keys);
+        self.read(move |connection| sql::to_validate(connection, &keys, &authority, &skip, limit))
     }
 
     fn to_post(&self, skip: BTreeSet<RowId>, limit: usize) -> Answer<'_, Vec<ToPost>> {
@@ -100,11 +146,31 @@ impl Store for SqliteStore {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.database.close())
+        Box::pin(async {
+            self.database.close().await;
+            // Its thread ends with the keys that wait: a flush or two.
+            self.keys.close();
+        })
     }
 }
 
-fn take_in(connection: &Connection, keys: &Keys, Arrival { row, place }: Arrival) -> rusqlite::Result<Intake> {
+/// The file of keys is gone, as after a restore: what is sealed can never be judged. Their cameras are told
+/// to seal the photographs anew.
+fn give_up_tokens(database: &Database) -> Result<(), StoreError> {
+    let reason = Reason::of(Message::Stale);
+    let given_up = database.write_blocking(move |connection| sql::give_up(connection, &reason))?;
+    if given_up > 0 {
+        tracing::warn!(given_up, "{KEYS_FILE} is missing: submissions without a verdict end as token_stale");
+    }
+    Ok(())
+}
+
+fn take_in(
+    connection: &Connection,
+    token_keys: &TokenKeys,
+    keys: &Keys,
+    Arrival { row, place }: Arrival,
+) -> rusqlite::Result<Intake> {
     if let Some(known) = sql::by_idempotency_key(connection, &keys.idempotency)? {
         return Ok(Intake::Repeat(known));
     }
@@ -114,7 +180,7 @@ fn take_in(connection: &Connection, keys: &Keys, Arrival { row, place }: Arrival
     if !place {
         return Ok(Intake::NoPlace);
     }
-    sql::insert(connection, &row, keys)?;
+    sql::insert(connection, token_keys, &row, keys)?;
     let NewRow { receipt, submission, .. } = row;
     Ok(Intake::New(Receipt { id: receipt, state: State::Received, body: submission.body, elsewhere: false }))
 }
@@ -122,6 +188,7 @@ fn take_in(connection: &Connection, keys: &Keys, Arrival { row, place }: Arrival
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "V1__submissions", sql: include_str!("../../migrations/V1__submissions.sql") },
     Migration { name: "V2__endorsements", sql: include_str!("../../migrations/V2__endorsements.sql") },
+    Migration { name: "V3__sealed_tokens", sql: include_str!("../../migrations/V3__sealed_tokens.sql") },
 ];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::camera::{bound, sealed_for};
 use crate::script::Act;
-use crate::sma::{BAD, GOOD, REKEY, STALE, Signing, USED};
+use crate::sma::{BAD, REKEY, STALE, Signing, USED};
 use crate::world::{AUTHORITY, World, column, submission, submission_of};
 
 /// Every way to pass a token without a good endorsement.
@@ -288,43 +288,6 @@ async fn authority_is_sent_nothing_of_a_photo_and_nothing_that_undoes_the_blindi
     }
     for word in ["inverse", "image", "timestamp", "1733259600", "receipt", "hash"] {
         assert!(!contains(&text, word.as_bytes()), "{word}");
-    }
-}
-
-#[tokio::test]
-async fn token_and_binding_are_gone_with_the_verdict() {
-    let world = World::new().await;
-    world.sma.script.always(Act::Status(503));
-    world.node.script.always(Act::Status(503));
-    let running = world.start().await;
-    // Rows that go and rows that stay for a while side by side, passed and rejected.
-    let photos: Vec<_> = (1..=40)
-        .map(|number| sealed_for(&world, &submission(number), if number % 3 == 0 { BAD } else { GOOD }, 1))
-        .collect();
-    for photo in &photos {
-        running.submit(photo).await;
-    }
-    let log = std::fs::read(world.folder.path().join("aggregator.db-wal")).unwrap();
-    assert!(contains(&log, &parsed(&photos[0]).binding.unwrap().inverse), "it must be kept until then");
-    world.sma.sign_first(&[Signing::Wrong; 9]);
-    world.sma.script.always(Act::Serve);
-    running.until(|figures| figures["validated"] == 27 && figures["rejected_since_start"] == 13).await;
-    assert_eq!(column::<Option<Vec<u8>>>(world.folder.path(), "token"), vec![None; 40]);
-    running.stop().await;
-
-    let left: Vec<_> = std::fs::read_dir(world.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert!(!left.iter().any(|name| name == "aggregator.db-wal"), "closing must have emptied the log: {left:?}");
-    let file = std::fs::read(world.folder.path().join("aggregator.db")).unwrap();
-    for photo in &photos {
-        let camera = parsed(photo);
-        let Some(binding) = camera.binding else { panic!("a bound token was given") };
-        assert!(contains(&file, &camera.body.encode()), "the search must be able to find");
-        for secret in [&binding.inverse, &binding.blinding.blinded_message, &camera.token.ciphertext] {
-            for part in secret.chunks_exact(16) {
-                assert!(!contains(&file, part), "{} of a token are left", hex::encode(part));
-            }
-        }
-        assert!(!contains(&file, &binding.blinding.enc) && !contains(&file, &camera.token.nonce));
     }
 }
 

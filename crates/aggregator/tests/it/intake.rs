@@ -17,7 +17,7 @@ async fn accepted_submission_is_on_disk_before_its_answer() {
 
     // What a crash at this moment would leave: the files as they are, without anybody closing them.
     let image = tempfile::tempdir().unwrap();
-    for file in ["signing.key", "aggregator.db", "aggregator.db-wal"] {
+    for file in ["signing.key", "token.keys", "aggregator.db", "aggregator.db-wal"] {
         std::fs::copy(world.folder.path().join(file), image.path().join(file)).unwrap();
     }
     world.sma.script.always(Act::Serve);

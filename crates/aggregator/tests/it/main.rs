@@ -5,6 +5,8 @@ mod camera;
 #[cfg(test)]
 mod endorsed;
 #[cfg(test)]
+mod erasure;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod intake;

@@ -11,44 +11,105 @@ use birthmark_core::time::UnixSeconds;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use crate::pipeline::state::Recorded;
-use crate::store::columns::{self, Keys, StateColumns, state_number};
+use super::keys::{Slot, TokenKeys};
+use crate::pipeline::state::{Reason, Recorded, State};
+use crate::store::columns::{self, Keys, RowError, StateColumns, state_number};
 use crate::store::{Backlog, Move, NewRow, Receipt, RequestId, RowId, ToPost, ToValidate, token};
 
-pub(super) fn insert(connection: &Connection, row: &NewRow, keys: &Keys) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    token_keys: &TokenKeys,
+    row: &NewRow,
+    keys: &Keys,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO submission
-             (receipt, idempotency_key, request_id, authority, body, body_digest, token, assurance, received_at)
+             (receipt, idempotency_key, authority, body, body_digest, token, key_slot, assurance, received_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
     let NewRow { receipt, request_id, received_at, submission } = row;
+    let token = token::encode(&submission.token, submission.binding.as_ref());
+    let secret = Zeroizing::new([request_id.0.as_slice(), &token].concat());
+    let (slot, sealed) = token_keys.seal(*receipt, &secret).map_err(no_key)?;
     statement.execute(params![
         receipt.as_bytes(),
         keys.idempotency.as_bytes(),
-        request_id.0,
         submission.body.authority.as_str(),
         keys.body,
         keys.digest.as_bytes(),
-        token::encode(&submission.token, submission.binding.as_ref()),
+        sealed,
+        slot,
         row.aim() as u8,
         received_at.0.cast_signed(),
     ])?;
     Ok(())
 }
 
-/// Every move leaves state 0, so the token goes with the first of them. An endorsement comes with a
-/// move to state 1 and goes with the next.
-pub(super) fn advance(connection: &Connection, change: &Move) -> rusqlite::Result<bool> {
+/// Every move leaves state 0, so the token goes with the first of them, and its key's slot is returned. An
+/// endorsement comes with a move to state 1 and goes with the next.
+pub(super) fn advance(connection: &Connection, change: &Move) -> rusqlite::Result<(bool, Option<Slot>)> {
     let StateColumns { state, endorsement, tx_id, block_height, reason } = StateColumns::of(&change.to);
+    let from = state_number(&change.from);
+    let slot = if change.from == State::Received {
+        connection
+            .prepare_cached("SELECT key_slot FROM submission WHERE id = ?1 AND state = 0")?
+            .query_row([change.id.0], |row| row.get::<_, Option<Slot>>(0))
+            .optional()?
+            .flatten()
+    } else {
+        None
+    };
     let mut statement = connection.prepare_cached(
         "UPDATE submission
-         SET state = ?1, token = NULL, endorsement = ?2, tx_id = ?3, block_height = ?4, reason = ?5
+         SET state = ?1, token = NULL, key_slot = NULL, endorsement = ?2, tx_id = ?3, block_height = ?4, reason = ?5
          WHERE id = ?6 AND state = ?7",
     )?;
-    let from = state_number(&change.from);
     let changed = statement.execute(params![state, endorsement, tx_id, block_height, reason, change.id.0, from])?;
-    Ok(changed == 1)
+    Ok((changed == 1, slot))
+}
+
+/// The keys of rows that wait for their verdict.
+pub(super) fn slots(connection: &Connection) -> rusqlite::Result<BTreeSet<Slot>> {
+    let mut statement =
+        connection.prepare("SELECT key_slot FROM submission WHERE state = 0 AND key_slot IS NOT NULL")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Ends all rows whose token is sealed and has no verdict; says how many.
+pub(super) fn give_up(connection: &Connection, reason: &Reason) -> rusqlite::Result<usize> {
+    let sql = "UPDATE submission SET state = 3, token = NULL, key_slot = NULL, reason = ?1
+               WHERE state = 0 AND key_slot IS NOT NULL";
+    connection.execute(sql, [reason.as_str()])
+}
+
+/// Seals tokens that an earlier version left in the clear; says how many.
+pub(super) fn seal_all(connection: &Connection, keys: &TokenKeys) -> rusqlite::Result<usize> {
+    let sql = "SELECT id, receipt, token FROM submission WHERE state = 0 AND key_slot IS NULL";
+    let mut open = connection.prepare(sql)?;
+    let open = open.query_map([], |row| Ok((row.get::<_, i64>(0)?, uuid(row, 1)?, row.get::<_, Vec<u8>>(2)?)))?;
+    let open = open.collect::<rusqlite::Result<Vec<_>>>()?;
+    for (id, receipt, token) in &open {
+        let (slot, sealed) = keys.seal(*receipt, token).map_err(no_key)?;
+        connection
+            .prepare_cached("UPDATE submission SET token = ?1, key_slot = ?2 WHERE id = ?3")?
+            .execute(params![sealed, slot, id])?;
+    }
+    Ok(open.len())
+}
+
+/// How many tokens do not open with their keys.
+pub(super) fn unopenable(connection: &Connection, keys: &TokenKeys) -> rusqlite::Result<u64> {
+    let sql = "SELECT key_slot, receipt, token FROM submission WHERE state = 0";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut lost = 0;
+    while let Some(row) = rows.next()? {
+        let sealed: Vec<u8> = row.get(2)?;
+        lost += u64::from(keys.open_token(row.get(0)?, uuid(row, 1)?, &sealed).is_err());
+    }
+    Ok(lost)
 }
 
 pub(super) fn by_receipt(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<Receipt>> {
@@ -86,20 +147,24 @@ pub(super) fn recorded(connection: &Connection, body: &Digest, aim: Assurance) -
 
 pub(super) fn to_validate(
     connection: &Connection,
+    keys: &TokenKeys,
     authority: &str,
     skip: &BTreeSet<RowId>,
     limit: usize,
 ) -> rusqlite::Result<Vec<ToValidate>> {
     // A body is needed for unblinding only, so that of version 1 is not read.
     let mut statement = connection.prepare_cached(
-        "SELECT id, receipt, request_id, token, iif(assurance = 2, body, NULL) FROM submission
+        "SELECT id, receipt, key_slot, token, iif(assurance = 2, body, NULL) FROM submission
          WHERE state = 0 AND authority = ?1 ORDER BY id LIMIT ?2",
     )?;
     let rows = statement.query(params![authority, window(skip, limit)])?;
     collect(rows, skip, limit, |id, row| {
-        let stored: Vec<u8> = row.get(3)?;
-        let (token, bound) = columns::token_of(&stored, row.get(4)?).map_err(|error| damaged(3, error))?;
-        Ok(ToValidate { id, receipt: uuid(row, 1)?, request_id: RequestId(row.get(2)?), token, bound })
+        let (receipt, sealed) = (uuid(row, 1)?, row.get::<_, Vec<u8>>(3)?);
+        let secret = keys.open_token(row.get(2)?, receipt, &sealed).map_err(|error| damaged(3, error))?;
+        let cut = || damaged(3, RowError::Part("token"));
+        let (request_id, token) = secret.split_first_chunk().ok_or_else(cut)?;
+        let (token, bound) = columns::token_of(token, row.get(4)?).map_err(|error| damaged(3, error))?;
+        Ok(ToValidate { id, receipt, request_id: RequestId(*request_id), token, bound })
     })
 }
 
@@ -195,6 +260,11 @@ fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
 
 fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<birthmark_core::body::Body> {
     columns::body(&row.get::<_, Vec<u8>>(column)?).map_err(|error| damaged(column, error))
+}
+
+/// No key could be made for a token.
+fn no_key(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
 fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {

@@ -7,9 +7,9 @@ use birthmark_core::ids::{Height, TxId};
 use tempfile::TempDir;
 
 use super::*;
-use crate::pipeline::state::Recorded;
+use crate::pipeline::state::{Recorded, Voucher};
 use crate::store::conformance::{self, Place};
-use crate::store::testing::{AUTHORITY, bound_row, put_all, row};
+use crate::store::testing::{AUTHORITY, bound_row, go, id_of, put_all, row, waiting};
 use crate::store::token;
 
 struct File(TempDir);
@@ -88,4 +88,39 @@ async fn database_of_the_first_version_is_taken_over() {
     let third = store.receipt(Uuid::from_bytes([3; 16])).await.unwrap().unwrap();
     let recorded = Recorded { tx_id: TxId(5), block_height: Height(5), assurance: Assurance::Attested };
     assert_eq!(third.state, State::Confirmed(recorded));
+}
+
+/// As after a restore from a backup, which holds no keys.
+#[tokio::test]
+async fn without_its_keys_what_waits_ends_so_that_cameras_seal_anew_and_what_was_judged_goes_on() {
+    let file = File::new();
+    let store = file.open();
+    put_all(&store, [row(1), row(2)]).await;
+    let id = id_of(&store, row(2).receipt).await;
+    assert!(go(&store, id, State::Received, State::Validated(Voucher::Word)).await.unwrap());
+    store.close().await;
+    std::fs::remove_file(file.path().with_file_name(KEYS_FILE)).unwrap();
+
+    let store = file.open();
+    let state = store.receipt(row(1).receipt).await.unwrap().unwrap().state;
+    assert!(matches!(&state, State::Rejected(reason) if reason.as_str() == "token_stale" && reason.asks_to_reseal()));
+    assert_eq!(store.to_post(BTreeSet::new(), 9).await.unwrap().len(), 1);
+    put_all(&store, [row(3)]).await;
+}
+
+#[tokio::test]
+async fn keys_of_another_database_are_refused_and_no_row_is_touched() {
+    let (file, other) = (File::new(), File::new());
+    for place in [&file, &other] {
+        let store = place.open();
+        put_all(&store, [row(1), row(2)]).await;
+        store.close().await;
+    }
+    let keys = |file: &File| file.path().with_file_name(KEYS_FILE);
+    let own = std::fs::read(keys(&file)).unwrap();
+    std::fs::copy(keys(&other), keys(&file)).unwrap();
+    let error = SqliteStore::open(&file.path()).unwrap_err();
+    assert!(matches!(error, StoreOpenError::WrongKeys { lost: 2, .. }), "{error}");
+    std::fs::write(keys(&file), own).unwrap();
+    assert_eq!(waiting(&file.open(), &[], 9).await.len(), 2);
 }
