@@ -31,6 +31,7 @@ use crate::http;
 use crate::pipeline::state::Withheld;
 use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
 use crate::registry::{MAX_VERIFY, Node, Nodes, RECORD_WAIT_SECONDS, Registry};
+use crate::retention::{self, Retention};
 use crate::sharing::Sharing;
 use crate::store::{self, Store};
 use crate::waiters::Waiters;
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     posting: Stage,
     mixing: (usize, Duration),
     settings: StageSettings,
+    retention: Retention,
     /// Writes whose outcome must be heard of even if the client has gone.
     pub(crate) intakes: TaskTracker,
     /// Nobody waits for a submission's end any longer.
@@ -102,6 +104,7 @@ impl Aggregator {
                 posting: Stage::new("registry node"),
                 mixing: (config.mix_min, config.mix_delay),
                 settings,
+                retention: config.retention,
                 intakes: TaskTracker::new(),
                 stopping: CancellationToken::new(),
                 _lock: lock,
@@ -134,6 +137,8 @@ impl Aggregator {
             let sharing = Sharing { store: Arc::clone(&inner.store), figures: Arc::clone(&inner.figures), wake };
             tasks.spawn("sharing", sharing.run(every, tasks.token().clone()));
         }
+        let (store, clock) = (Arc::clone(&inner.store), Arc::clone(&inner.clock));
+        tasks.spawn("retention", retention::run(store, clock, inner.retention, tasks.token().clone()));
         let (stop, stopping) = (tasks.token().clone(), inner.stopping.clone());
         tasks.spawn("end of waiting", async move {
             stop.cancelled().await;

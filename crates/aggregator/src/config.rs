@@ -16,6 +16,7 @@ use birthmark_service::lock::LockError;
 use birthmark_service::secret_file::SecretFileError;
 use bytes::Bytes;
 
+use crate::retention::Retention;
 use crate::store::{StoreError, StoreOpenError};
 
 /// How an aggregator is run.
@@ -49,6 +50,8 @@ pub struct AggregatorConfig {
     pub max_waiters: usize,
     /// Submissions that may be unfinished at one time, from all sources together.
     pub max_unfinished: u64,
+    /// How long ended submissions are kept.
+    pub retention: Retention,
     /// Batches under way at one time, to each authority and to the node.
     pub in_flight: usize,
     /// The first delay after an error; it doubles from there.
@@ -106,6 +109,7 @@ impl AggregatorConfig {
             mix_delay: Duration::from_secs(20),
             max_waiters: 1024,
             max_unfinished: 250_000,
+            retention: Retention { days: 90 },
             in_flight: 4,
             retry_base: Duration::from_millis(100),
             retry_max: Duration::from_secs(15),

@@ -25,10 +25,12 @@ mod figures;
 mod http;
 mod pipeline;
 mod registry;
+mod retention;
 mod sharing;
 mod store;
 mod waiters;
 
 pub use self::aggregator::{Aggregator, SIGNING_KEY_FILE};
 pub use self::config::{AggregatorConfig, AggregatorError, SmaConfig};
+pub use self::retention::Retention;
 pub use self::store::{StoreError, StoreOpenError};

@@ -66,6 +66,10 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     /// When the oldest unfinished submission of ours came in, looking at those of `authorities`.
     fn oldest_unfinished(&self, authorities: Vec<String>) -> Answer<'_, Option<UnixSeconds>>;
 
+    /// Forgets ended submissions that came in before this time: of at most [`FORGOTTEN_AT_ONCE`] rows after
+    /// `after`, in the order of arrival. Returns where to go on; `None` once all are younger.
+    fn forget(&self, before: UnixSeconds, after: RowId) -> Answer<'_, Option<RowId>>;
+
     /// How often [`Store::tend`] must be called; `None` where nobody else uses the database.
     fn lease(&self) -> Option<Duration> {
         None
@@ -88,6 +92,9 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
 pub(crate) struct RowId(i64);
 
 impl RowId {
+    /// Before the first.
+    pub(crate) const START: Self = Self(0);
+
     /// Any number will do where no row is looked up.
     #[cfg(test)]
     pub(crate) const fn for_test(number: i64) -> Self {
@@ -190,3 +197,6 @@ pub(crate) struct Backlog {
     pub(crate) pending: u64,
     pub(crate) validated: u64,
 }
+
+/// Rows that one step of forgetting looks at.
+const FORGOTTEN_AT_ONCE: i64 = 1000;

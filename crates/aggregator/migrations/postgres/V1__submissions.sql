@@ -59,5 +59,8 @@ CREATE INDEX submission_to_post ON submission (owner, id) WHERE state = 1;
 -- Which bodies are on record. Not unique: two tokens may have vouched for one body.
 CREATE INDEX submission_recorded ON submission (body_digest) WHERE state = 2;
 
+-- For forgetting what ended long ago.
+CREATE INDEX submission_ended ON submission (received_at) WHERE state >= 2;
+
 -- Queues of rows that come and go: most of both is dead rows soon.
 ALTER TABLE submission SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05);

@@ -46,6 +46,7 @@ const SUITE: &[Case] = cases![
     queues::token_goes_with_the_verdict,
     queues::row_cannot_be_validated_below_or_above_its_aim,
     queues::everything_unfinished_is_there_after_a_restart,
+    queues::ended_rows_are_forgotten_by_age_and_unfinished_ones_never,
     queues::closed_store_gives_errors,
 ];
 

@@ -119,6 +119,10 @@ impl Store for PostgresStore {
         self.ask(move |client| Box::pin(queues::oldest_unfinished(client, owner, authorities)))
     }
 
+    fn forget(&self, before: UnixSeconds, _after: RowId) -> Answer<'_, Option<RowId>> {
+        self.ask(move |client| Box::pin(queues::forget(client, before)))
+    }
+
     fn lease(&self) -> Option<Duration> {
         Some(self.member.beat())
     }

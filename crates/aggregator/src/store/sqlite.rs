@@ -140,6 +140,11 @@ impl Store for SqliteStore {
         self.read(move |connection| sql::oldest_unfinished(connection, &authorities))
     }
 
+    fn forget(&self, before: UnixSeconds, after: RowId) -> Answer<'_, Option<RowId>> {
+        let job = move |connection: &Connection| sql::forget(connection, before, after);
+        Box::pin(async move { Ok(self.database.write(job).await?) })
+    }
+
     fn health(&self) -> Answer<'_, ()> {
         let closed = self.database.closed();
         Box::pin(async { closed.map_or(Ok(()), |reason| Err(StoreError::Closed(reason))) })

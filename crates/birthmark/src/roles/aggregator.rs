@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use birthmark_aggregator::{Aggregator, AggregatorConfig, SmaConfig};
+use birthmark_aggregator::{Aggregator, AggregatorConfig, Retention, SmaConfig};
 use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_service::client::BearerToken;
 use birthmark_service::clock::SystemClock;
@@ -62,6 +62,10 @@ pub(crate) struct AggregatorServeArgs {
     /// data folder.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// Days for which receipts of ended submissions are kept. Unfinished ones are never forgotten.
+    #[arg(long, default_value_t = Retention::default().days, value_name = "DAYS",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    retain_days: u32,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -89,6 +93,7 @@ async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
     let sma = SmaConfig { authority: args.authority_id, url: sma_url, bearer };
     let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_urls);
     config.database_url = args.database_url;
+    config.retention = Retention { days: args.retain_days };
     config.mix_min = args.mix_min;
     config.mix_delay = Duration::from_secs(args.mix_delay);
     let aggregator = tokio::task::spawn_blocking(move || Aggregator::open(config, Arc::new(SystemClock))).await??;

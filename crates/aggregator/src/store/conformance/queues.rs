@@ -7,10 +7,11 @@ use birthmark_core::time::UnixSeconds;
 
 use super::Place;
 use crate::pipeline::state::{Reason, State, Voucher};
+use crate::retention::forget;
 use crate::store::testing::{
     AUTHORITY, at, bound_row, confirm, endorsed, go, id_of, put_all, row, sealed_anew, waiting,
 };
-use crate::store::{Backlog, Move, StoreError};
+use crate::store::{Backlog, Move, RowId, StoreError};
 
 pub(super) async fn rows_under_way_are_skipped_and_the_limit_counts_the_others(place: &dyn Place) {
     let store = place.open();
@@ -138,6 +139,39 @@ pub(super) async fn everything_unfinished_is_there_after_a_restart(place: &dyn P
     assert_eq!(waiting(&store, &[], 99).await.len(), 21);
     let posted: BTreeSet<_> = store.to_post(BTreeSet::new(), 99).await.unwrap().iter().map(|row| row.id).collect();
     assert_eq!(posted, ids.into_iter().collect());
+}
+
+pub(super) async fn ended_rows_are_forgotten_by_age_and_unfinished_ones_never(place: &dyn Place) {
+    let store = place.open();
+    // Of the photographs 1 to 6 the even ones end, and there are many more that end early.
+    put_all(&store, (1..=6).map(row)).await;
+    for number in [2, 4, 6] {
+        let id = id_of(&store, row(number).receipt).await;
+        assert!(go(&store, id, State::Received, State::Rejected(Reason::malformed_token())).await.unwrap());
+    }
+    let early = |number| crate::store::NewRow { received_at: UnixSeconds(500), ..sealed_anew(row(9), number) };
+    put_all(&store, (10_000..12_500).map(early)).await;
+    for _ in 0..3 {
+        let ids = waiting(&store, &[], 1000).await;
+        let reject = |id: RowId| Move { id, from: State::Received, to: State::Rejected(Reason::malformed_token()) };
+        let early = store.to_validate(AUTHORITY.to_owned(), BTreeSet::new(), 1000).await.unwrap();
+        let early = early.iter().filter(|row| row.receipt.as_u128() >= 10_000).map(|row| reject(row.id)).collect();
+        store.advance(early).await.unwrap();
+        assert!(ids.len() >= 3);
+    }
+    forget(&*store, UnixSeconds(1005)).await;
+    let mut left = Vec::new();
+    for number in 1..=6 {
+        if store.receipt(row(number).receipt).await.unwrap().is_some() {
+            left.push(number);
+        }
+    }
+    assert_eq!(left, [1, 3, 5, 6]);
+    forget(&*store, UnixSeconds(9999)).await;
+    assert_eq!(place.number("SELECT count(*) FROM submission"), 3);
+    assert_eq!(store.backlog().await.unwrap(), Backlog { pending: 3, validated: 0 });
+    // What was forgotten is new.
+    put_all(&store, [row(2)]).await;
 }
 
 pub(super) async fn closed_store_gives_errors(place: &dyn Place) {

@@ -11,7 +11,7 @@ use deadpool_postgres::Object;
 use super::intake::{assurance, uuid};
 use super::members::Owner;
 use crate::store::columns::{self, RowError, StateColumns, state_number};
-use crate::store::{Backlog, Move, RequestId, RowId, StoreError, ToPost, ToValidate};
+use crate::store::{Backlog, FORGOTTEN_AT_ONCE, Move, RequestId, RowId, StoreError, ToPost, ToValidate};
 
 /// Every move leaves state 0, so token and request id go with the first of them. An endorsement comes with
 /// a move to state 1 and goes with the next.
@@ -106,6 +106,16 @@ pub(super) async fn oldest_unfinished(
     let statement = client.prepare_cached(sql).await?;
     let row = client.query_one(&statement, &[&owner.0, &authorities]).await?;
     Ok(row.try_get::<_, Option<i64>>(0)?.map(|seconds| UnixSeconds(seconds.cast_unsigned())))
+}
+
+/// Any of them: those that are deleted are not found again. Rows that another deletes are left to it.
+pub(super) async fn forget(client: &Object, before: UnixSeconds) -> Result<Option<RowId>, StoreError> {
+    let sql = "DELETE FROM submission WHERE receipt IN (
+                   SELECT receipt FROM submission WHERE state >= 2 AND received_at < $1 ORDER BY received_at LIMIT $2
+                   FOR UPDATE SKIP LOCKED)";
+    let statement = client.prepare_cached(sql).await?;
+    let forgotten = client.execute(&statement, &[&before.0.cast_signed(), &FORGOTTEN_AT_ONCE]).await?;
+    Ok((forgotten > 0).then_some(RowId::START))
 }
 
 fn numbers(rows: &BTreeSet<RowId>) -> Vec<i64> {

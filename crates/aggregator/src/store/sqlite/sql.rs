@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::keys::{Slot, TokenKeys};
 use crate::pipeline::state::{Reason, Recorded, State};
 use crate::store::columns::{self, Keys, RowError, StateColumns, state_number};
-use crate::store::{Backlog, Move, NewRow, Receipt, RequestId, RowId, ToPost, ToValidate, token};
+use crate::store::{Backlog, FORGOTTEN_AT_ONCE, Move, NewRow, Receipt, RequestId, RowId, ToPost, ToValidate, token};
 
 pub(super) fn insert(
     connection: &Connection,
@@ -210,6 +210,22 @@ pub(super) fn oldest_unfinished(
         oldest = oldest.into_iter().chain(of_authority).min();
     }
     Ok(oldest.map(|seconds| UnixSeconds(seconds.cast_unsigned())))
+}
+
+/// Rows arrive in the order of their numbers, so that no index by time is needed.
+pub(super) fn forget(connection: &Connection, before: UnixSeconds, after: RowId) -> rusqlite::Result<Option<RowId>> {
+    let before = before.0.cast_signed();
+    let last = connection
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT id, received_at FROM submission WHERE id > ?1 ORDER BY id LIMIT ?2)
+             WHERE received_at < ?3",
+        )?
+        .query_row(params![after.0, FORGOTTEN_AT_ONCE, before], |row| row.get::<_, Option<i64>>(0))?;
+    let Some(last) = last else { return Ok(None) };
+    connection
+        .prepare_cached("DELETE FROM submission WHERE id > ?1 AND id <= ?2 AND state >= 2 AND received_at < ?3")?
+        .execute(params![after.0, last, before])?;
+    Ok(Some(RowId(last)))
 }
 
 /// Rows to read so that `limit` remain after those in `skip` are left out.
