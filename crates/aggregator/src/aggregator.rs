@@ -16,7 +16,9 @@ use birthmark_core::network::{Network, Submitter};
 use birthmark_core::time::Clock;
 use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
 use birthmark_service::lock::FolderLock;
+use birthmark_service::peer::TrustedProxies;
 use birthmark_service::postgres::block_on;
+use birthmark_service::rate_limit::RateLimiter;
 use birthmark_service::secret_file;
 use birthmark_service::shutdown::Tasks;
 use bytes::Bytes;
@@ -57,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) figures: Arc<Figures>,
     pub(crate) waiters: Waiters,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) limiter: Option<RateLimiter>,
+    pub(crate) proxies: TrustedProxies,
     authorities: Vec<(Authority, Stage)>,
     posting: Stage,
     mixing: (usize, Duration),
@@ -100,6 +104,8 @@ impl Aggregator {
                 figures: Arc::new(Figures::new(backlog, config.max_unfinished)),
                 waiters: Waiters::new(config.max_waiters),
                 registry,
+                limiter: config.rate_limit.map(|quota| RateLimiter::new(quota, MAX_CLIENTS)),
+                proxies: config.trusted_proxies,
                 authorities,
                 posting: Stage::new("registry node"),
                 mixing: (config.mix_min, config.mix_delay),
@@ -242,3 +248,6 @@ fn client(what: &str, url: &str, options: &ClientOptions) -> Result<HttpClient, 
 fn options(request_timeout: Duration, max_response: usize, bearer: Option<BearerToken>) -> ClientOptions {
     ClientOptions { request_timeout, max_response, bearer, ..ClientOptions::default() }
 }
+
+/// Clients whose submissions are counted at one time: some 6 MB.
+const MAX_CLIENTS: usize = 65_536;

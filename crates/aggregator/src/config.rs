@@ -13,6 +13,8 @@ use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_core::network::Network;
 use birthmark_service::client::{BearerToken, ClientSetupError};
 use birthmark_service::lock::LockError;
+use birthmark_service::peer::TrustedProxies;
+use birthmark_service::rate_limit::Quota;
 use birthmark_service::secret_file::SecretFileError;
 use bytes::Bytes;
 
@@ -50,6 +52,10 @@ pub struct AggregatorConfig {
     pub max_waiters: usize,
     /// Submissions that may be unfinished at one time, from all sources together.
     pub max_unfinished: u64,
+    /// Submissions that one client may send in a span of time; none for as many as it likes.
+    pub rate_limit: Option<Quota>,
+    /// Proxies whose word about a client's address is believed.
+    pub trusted_proxies: TrustedProxies,
     /// How long ended submissions are kept.
     pub retention: Retention,
     /// Batches under way at one time, to each authority and to the node.
@@ -61,6 +67,9 @@ pub struct AggregatorConfig {
     /// For one call to an authority or one look-up at the node, from connecting to the answer's end.
     pub call_timeout: Duration,
 }
+
+/// What a client may submit unless it is configured otherwise.
+pub const RATE_LIMIT: Quota = Quota { requests: 500, window: Duration::from_mins(10) };
 
 /// Where one authority is asked.
 #[derive(Clone, Debug)]
@@ -109,6 +118,8 @@ impl AggregatorConfig {
             mix_delay: Duration::from_secs(20),
             max_waiters: 1024,
             max_unfinished: 250_000,
+            rate_limit: Some(RATE_LIMIT),
+            trusted_proxies: TrustedProxies::none(),
             retention: Retention { days: 90 },
             in_flight: 4,
             retry_base: Duration::from_millis(100),

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! POST /api/v1/submit                  submit       GET /network.json      the file, as it was read
+//! POST /api/v1/submit/batch            submit_batch
 //! GET  /api/v1/submission/{receipt_id} submission   GET /health, /ready    birthmark_service
 //! GET  /api/v1/verify/{image_hash}     verify
 //! GET  /api/v1/status                  status
 //! ```
 
+mod intake;
 mod status;
 mod submission;
 mod submit;
+mod submit_batch;
 mod verify;
 
 use std::sync::Arc;
@@ -53,6 +56,7 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
     };
     Router::new()
         .route("/api/v1/submit", post(submit::handle))
+        .route("/api/v1/submit/batch", post(submit_batch::handle))
         .route("/api/v1/submission/{receipt_id}", get(submission::handle))
         .route("/api/v1/verify/{image_hash}", get(verify::handle))
         .route("/api/v1/status", get(status::handle))

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use birthmark_aggregator::RATE_LIMIT;
 use birthmark_camera::FrameSize;
 use birthmark_camera::device::TokenVersion;
 use birthmark_camera::sensor::simulated::Scene;
@@ -26,7 +27,7 @@ use birthmark_service::shutdown;
 use crate::camera::Token;
 use crate::serve::block_on;
 use crate::terminal::{complain, note};
-use children::{Addresses, Ports};
+use children::{Addresses, AggregatorArgs, Ports};
 use folder::Folder;
 use report::Report;
 
@@ -55,6 +56,10 @@ pub(crate) struct Args {
     /// PostgreSQL for the aggregator's submissions, instead of SQLite in the folder.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// Submissions that one address may send in 10 minutes; 0 for as many as it likes. The default is 500, or
+    /// enough for --samples.
+    #[arg(long, value_name = "N")]
+    rate_limit: Option<u32>,
     /// Size of the simulated sensor.
     #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
@@ -105,7 +110,11 @@ async fn demo(args: &Args) -> anyhow::Result<Verified> {
     report.folder(folder.path());
     let ports =
         Ports { sma: args.sma_port, aggregator: args.aggregator_port, node: args.node_port, p2p: args.p2p_port };
-    let mut children = children::start(&folder, ports, args.database_url.as_deref(), &stop).await?;
+    let aggregator = AggregatorArgs {
+        database_url: args.database_url.clone(),
+        rate_limit: args.rate_limit.unwrap_or_else(|| RATE_LIMIT.requests.max(args.samples.saturating_add(100))),
+    };
+    let mut children = children::start(&folder, ports, &aggregator, &stop).await?;
     let at = children.addresses.clone();
     report.ready(&at);
     let outcome = tokio::select! {

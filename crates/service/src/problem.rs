@@ -19,7 +19,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use birthmark_core::json::JsonError;
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One refused or failed request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,12 +121,18 @@ struct Body<'a> {
     detail: Option<&'a str>,
 }
 
+/// As within the answer to several requests at once.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let detail = self.detail.as_deref();
+        Body { status: self.status.as_u16(), code: self.code, title: self.title, detail }.serialize(serializer)
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body =
-            Body { status: self.status.as_u16(), code: self.code, title: self.title, detail: self.detail.as_deref() };
         // Strings and a number always serialise; an empty body would still carry the status.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, CONTENT_TYPE)], body).into_response();
         if let Some(after) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));

@@ -13,6 +13,8 @@ mod intake;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod lookups;
 #[cfg(test)]
 mod node;

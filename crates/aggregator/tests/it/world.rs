@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// Quick retries and no mixing.
+    /// Quick retries, no mixing, no limit.
     pub(crate) fn config(&self) -> AggregatorConfig {
         let sma = SmaConfig {
             authority: AuthorityId::new(AUTHORITY).unwrap(),
@@ -163,6 +163,7 @@ impl World {
         AggregatorConfig {
             node_bearer: Some(BearerToken::new("node-secret")),
             mix_delay: Duration::ZERO,
+            rate_limit: None,
             retry_base: Duration::from_millis(2),
             retry_max: Duration::from_millis(20),
             ..AggregatorConfig::new(

@@ -111,6 +111,8 @@ impl Installation {
             vec![url(to.node)],
         );
         config.mix_delay = Duration::ZERO;
+        // One client brings all the load.
+        config.rate_limit = None;
         config.max_unfinished = to.max_unfinished;
         config.call_timeout = to.call_timeout;
         let aggregator = Aggregator::open(config, Arc::new(SystemClock))?;

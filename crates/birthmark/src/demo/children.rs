@@ -32,6 +32,13 @@ pub(super) struct Ports {
     pub(super) p2p: u16,
 }
 
+/// What the demo's own flags say of the aggregator.
+pub(super) struct AggregatorArgs {
+    /// PostgreSQL's, which may hold a password.
+    pub(super) database_url: Option<String>,
+    pub(super) rate_limit: u32,
+}
+
 /// The running services.
 #[derive(Debug)]
 pub(super) struct Children {
@@ -90,7 +97,7 @@ struct Ready {
 pub(super) async fn start(
     folder: &Folder,
     ports: Ports,
-    database_url: Option<&str>,
+    aggregator_args: &AggregatorArgs,
     stop: &CancellationToken,
 ) -> anyhow::Result<Children> {
     let roles = (0..folder.validators()).map(places::name).chain(["sma".to_owned(), "aggregator".to_owned()]);
@@ -124,7 +131,8 @@ pub(super) async fn start(
         for node in &nodes {
             aggregator.args(["--node-url", &node.url]);
         }
-        if let Some(url) = database_url {
+        aggregator.arg("--rate-limit").arg(aggregator_args.rate_limit.to_string());
+        if let Some(url) = &aggregator_args.database_url {
             // Not as an argument, which everyone on the machine can read.
             aggregator.env("DATABASE_URL", url);
         }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use birthmark_aggregator::{Aggregator, AggregatorConfig, Retention, SmaConfig};
+use birthmark_aggregator::{Aggregator, AggregatorConfig, RATE_LIMIT, Retention, SmaConfig};
 use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_service::client::BearerToken;
 use birthmark_service::clock::SystemClock;
+use birthmark_service::peer::Proxy;
+use birthmark_service::rate_limit::Quota;
 use birthmark_service::secret_file;
 use clap::{Args, Subcommand};
 
@@ -66,6 +68,12 @@ pub(crate) struct AggregatorServeArgs {
     #[arg(long, default_value_t = Retention::default().days, value_name = "DAYS",
           value_parser = clap::value_parser!(u32).range(1..))]
     retain_days: u32,
+    /// Submissions that one address may send in 10 minutes; 0 for as many as it likes. Of IPv6, a /64 is one.
+    #[arg(long, default_value_t = RATE_LIMIT.requests, value_name = "N")]
+    rate_limit: u32,
+    /// Believe `X-Forwarded-For` of this proxy: an address, or a network such as 10.0.0.0/8. May be repeated.
+    #[arg(long, value_name = "NETWORK")]
+    trusted_proxy: Vec<Proxy>,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -93,6 +101,8 @@ async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
     let sma = SmaConfig { authority: args.authority_id, url: sma_url, bearer };
     let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_urls);
     config.database_url = args.database_url;
+    config.rate_limit = (args.rate_limit > 0).then_some(Quota { requests: args.rate_limit, ..RATE_LIMIT });
+    config.trusted_proxies = args.trusted_proxy.into_iter().collect();
     config.retention = Retention { days: args.retain_days };
     config.mix_min = args.mix_min;
     config.mix_delay = Duration::from_secs(args.mix_delay);

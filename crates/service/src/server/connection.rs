@@ -24,6 +24,7 @@ use tower::Service;
 
 use super::Limits;
 use crate::extract::{declared_length, discard, too_large};
+use crate::peer::Peer;
 use crate::problem::{self, Problem};
 use crate::shutdown::panic_text;
 
@@ -51,7 +52,13 @@ pub(super) async fn run(
         tracing::debug!(%error, "connection lost before its first request");
         return;
     }
-    let service = service_fn(move |request| answer(router.clone(), request, limits));
+    let peer = stream.peer_addr().ok().map(Peer);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        answer(router.clone(), request, limits)
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),

@@ -1,0 +1,181 @@
+//! What both ways of submitting share: the limit, the form, the writing.
+//!
+//! For: `submit` and `submit_batch`. Not for: their answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use birthmark_core::api::submit::{AlreadyRecorded, SubmissionStatus, SubmitAnswer};
+use birthmark_core::submission::{CameraSubmission, Submission, SubmissionError};
+use birthmark_service::problem::Problem;
+use birthmark_service::random::OsRng;
+use http::{HeaderMap, StatusCode, header};
+use rand_core::Rng;
+use serde::Serialize;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Valued, answer, unavailable};
+use crate::aggregator::Inner;
+use crate::pipeline::Stage;
+use crate::pipeline::state::Recorded;
+use crate::store::{Arrival, Intake, NewRow, RequestId, StoreError};
+
+/// A well-formed submission, and the stage that will have it judged.
+pub(super) struct Admitted {
+    submission: CameraSubmission,
+    stage: Stage,
+}
+
+/// What a client is told at once about one submission.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Told {
+    Receipt(Valued<SubmitAnswer>),
+    OnRecord(Valued<AlreadyRecorded>),
+}
+
+/// Counts so many submissions of this client and answers with where it stands: `429` if they are too many,
+/// else by the work.
+pub(super) async fn counted(
+    inner: &Inner,
+    client: IpAddr,
+    submissions: usize,
+    work: impl Future<Output = Response>,
+) -> Response {
+    let Some(limiter) = &inner.limiter else { return work.await };
+    let submissions = u32::try_from(submissions).unwrap_or(u32::MAX);
+    let (mut response, standing) = match limiter.take(client, submissions, Instant::now()) {
+        Ok(standing) => (work.await, standing),
+        Err(exceeded) => (Problem::from(exceeded).into_response(), exceeded.0),
+    };
+    standing.apply(response.headers_mut());
+    response
+}
+
+/// Reads one submission.
+pub(super) fn admit(inner: &Inner, json: &[u8]) -> Result<Admitted, Problem> {
+    let submission = match Submission::from_json(json).map_err(problem)? {
+        Submission::Camera(camera) => camera,
+        Submission::Software(_) => return Err(software()),
+    };
+    let stage = inner.stage_of(&submission.body.authority).cloned().ok_or_else(unknown_authority)?;
+    Ok(Admitted { submission, stage })
+}
+
+/// Stores the submissions and wakes their stages, whether or not the client is still there: rows that nobody
+/// heard of would lie until the next one comes. One answer for each, in their order.
+pub(super) async fn take_in(inner: &Arc<Inner>, admitted: Vec<Admitted>) -> Result<Vec<Intake>, Problem> {
+    let this = Arc::clone(inner);
+    let stored = inner.intakes.spawn(async move {
+        let now = this.clock.now();
+        let (arrivals, stages): (Vec<_>, Vec<_>) = admitted
+            .into_iter()
+            .map(|Admitted { submission, stage }| {
+                let row = NewRow { receipt: random_v4(), request_id: random_id(), received_at: now, submission };
+                (Arrival { row, place: this.figures.reserve() }, stage)
+            })
+            .unzip();
+        let places: Vec<_> = arrivals.iter().map(|arrival| arrival.place).collect();
+        let stored = this.store.take_in(arrivals).await;
+        let stored = stored.and_then(|all| if all.len() == places.len() { Ok(all) } else { Err(StoreError::Panicked) });
+        for (at, (place, stage)) in places.into_iter().zip(stages).enumerate() {
+            let is_new = stored.as_ref().ok().and_then(|all| all.get(at)).is_some_and(|i| matches!(i, Intake::New(_)));
+            // After an error the row may be there all the same, unless nothing can be stored any more.
+            if is_new || stored.as_ref().is_err_and(|error| !error.is_final()) {
+                stage.wake.notify_one();
+            }
+            if place && !is_new {
+                this.figures.release();
+            }
+        }
+        stored
+    });
+    match stored.await {
+        Ok(stored) => stored.map_err(|error| unavailable(&error)),
+        Err(error) => {
+            tracing::error!(%error, "storing a submission broke off");
+            Err(Problem::internal())
+        }
+    }
+}
+
+/// The status and the answer to what was stored or found.
+pub(super) fn told(intake: Intake) -> Result<(StatusCode, Json<Told>), Problem> {
+    let (status, told) = match intake {
+        Intake::New(receipt) => (StatusCode::ACCEPTED, Told::Receipt(answer(receipt, None))),
+        Intake::Repeat(receipt) => (StatusCode::OK, Told::Receipt(answer(receipt, None))),
+        Intake::OnRecord(Recorded { tx_id, block_height, assurance }) => {
+            let answer = AlreadyRecorded { status: SubmissionStatus::Confirmed, tx_id, block_height };
+            (StatusCode::OK, Told::OnRecord(Valued { answer, assurance: Some(assurance) }))
+        }
+        Intake::NoPlace => return Err(no_place()),
+    };
+    Ok((status, Json(told)))
+}
+
+/// Version 4: random, so that a receipt tells nothing about when, and cannot be guessed.
+fn random_v4() -> Uuid {
+    uuid::Builder::from_random_bytes(random_id().0).into_uuid()
+}
+
+fn random_id() -> RequestId {
+    let mut bytes = [0; 16];
+    OsRng.fill_bytes(&mut bytes);
+    RequestId(bytes)
+}
+
+pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
+    }
+    let title = "the content type must be application/json";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", title))
+}
+
+fn problem(error: SubmissionError) -> Problem {
+    let (code, title) = match error {
+        SubmissionError::Json(error) => return error.into(),
+        SubmissionError::Type => ("wrong_submission_type", "the submission_type is not one of the two"),
+        SubmissionError::Image { .. } => ("wrong_image", "an image hash or its description is wrong"),
+        SubmissionError::Commitment(_) => ("wrong_commitment", "owner_hash or gps_hash is wrong"),
+        SubmissionError::Entries(_) => ("wrong_entries", "the image hashes do not fit together"),
+        SubmissionError::CaptureShape(_) => ("wrong_capture", "the image hashes are not those of one capture"),
+        SubmissionError::EditShape(_) => ("wrong_edit", "the image hashes are not those of an edit"),
+        SubmissionError::Authority(_) | SubmissionError::NoAuthority => {
+            ("wrong_authority", "manufacturer_cert names no authority")
+        }
+        SubmissionError::OneToken | SubmissionError::TokenWithSoftware | SubmissionError::Token(_) => {
+            ("wrong_token", "the camera_token is missing, misplaced or malformed")
+        }
+        SubmissionError::Timestamp => ("wrong_timestamp", "the timestamp is no Unix time in seconds"),
+        SubmissionError::Milliseconds => ("timestamp_in_milliseconds", "the timestamp must be in seconds"),
+    };
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title).with_detail(error.to_string())
+}
+
+fn software() -> Problem {
+    let title = "edits need the credential of a registered software authority";
+    Problem::new(StatusCode::FORBIDDEN, "software_authority_required", title)
+}
+
+fn unknown_authority() -> Problem {
+    let title = "the authority is not known here";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_authority", title)
+}
+
+fn no_place() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "backlog_full", "too many submissions are unfinished")
+        .with_retry_after(BACKLOG_RETRY)
+}
+
+/// A backlog that is full does not empty within a second.
+const BACKLOG_RETRY: Duration = Duration::from_secs(30);
