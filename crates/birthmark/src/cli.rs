@@ -10,7 +10,7 @@ use birthmark_service::logging::{self, LogFormat, Verbosity};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{bench, camera, demo, network, roles, terminal, verify};
+use crate::{bench, camera, demo, load, network, roles, terminal, verify};
 
 /// Proves that a photograph came from a real camera.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Command {
     Network(network::Command),
     /// Add a bearer token to a credentials file and print it, once.
     Credential(roles::credential::Args),
+    /// Submit many captures at once and see that none is lost.
+    Load(load::Args),
     /// Measure what each path costs on this machine, beside a reference.
     Bench(bench::Args),
     /// Print a completion script for a shell.
@@ -87,6 +89,7 @@ fn carry_out(command: Command) -> ExitCode {
     let outcome = match command {
         Command::Bench(args) => return bench::run(&args),
         Command::Demo(args) => return demo::run(&args),
+        Command::Load(args) => return load::run(&args),
         Command::Verify(args) => return verify::run(&args),
         Command::Camera(command) => return camera::run(&command),
         Command::Sma(command) => roles::sma::run(command),
@@ -150,6 +153,6 @@ fn without_content(cause: &dotenvy::Error) -> String {
 
 /// The subcommand, without parsing the rest.
 fn role(arguments: &[OsString]) -> Option<&str> {
-    let names = ["demo", "verify", "camera", "sma", "aggregator", "node", "network", "credential", "bench"];
+    let names = ["demo", "verify", "camera", "sma", "aggregator", "node", "network", "credential", "bench", "load"];
     arguments.iter().skip(1).filter_map(|argument| argument.to_str()).find(|argument| names.contains(argument))
 }

@@ -4,6 +4,7 @@ mod bench;
 mod camera;
 mod cli;
 mod demo;
+mod load;
 mod network;
 mod outlet;
 mod roles;
