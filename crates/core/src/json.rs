@@ -4,6 +4,7 @@
 //! known one hidden in an ignored object, would pass. Two parsers that pick different ones of two
 //! duplicates can be made to disagree, so all are refused (RFC 8259 section 4).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -117,10 +118,16 @@ impl<'de> Visitor<'de> for NoDuplicates {
         Ok(())
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
-        while let Some(key) = map.next_key::<Key>()? {
-            if !seen.insert(key.0) {
+        let (mut few, mut many) = (Vec::new(), HashSet::new());
+        while let Some(Key(key)) = map.next_key()? {
+            let known = few.contains(&key) || many.contains(&key);
+            if known {
                 return Err(de::Error::custom("duplicate key"));
+            }
+            if few.len() < FEW {
+                few.push(key);
+            } else {
+                many.insert(key);
             }
             map.next_value_seed(Self)?;
         }
@@ -128,14 +135,31 @@ impl<'de> Visitor<'de> for NoDuplicates {
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key(String);
+/// A key, where it stands in the text unless that has it with escapes.
+struct Key<'de>(Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        struct AsText;
+        impl<'de> Visitor<'de> for AsText {
+            type Value = Key<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(AsText)
     }
 }
+
+/// Keys of an object that are compared one by one, which takes less time than hashing them: as many as any
+/// message of ours has. Beyond that a hostile object would make it square.
+const FEW: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +205,24 @@ mod tests {
             [&b"{\"x\":1"[..], b"{\"x\":1} {}", b"{\"x\":1,\"y\":\"\xff\"}", b"", deep.as_bytes(), b"{\"x\":NaN}"]
         {
             assert!(matches!(from_slice::<Point>(bad), Err(JsonError::Syntax { .. })));
+        }
+    }
+
+    #[test]
+    fn duplicate_keys_are_found_among_many_and_however_they_are_spelled() {
+        let key = |number: usize| format!("\"k{number}\": 0");
+        for count in [1, FEW - 1, FEW, FEW + 1, 3 * FEW] {
+            let keys: Vec<_> = (0..count).map(key).collect();
+            let object = |keys: &[String]| format!("{{{}}}", keys.join(", "));
+            assert!(from_slice::<serde_json::Value>(object(&keys).as_bytes()).is_ok(), "{count}");
+            for twice in 0..count {
+                // \u006b is k.
+                for again in [key(twice), format!("\"\\u006b{twice}\": 0")] {
+                    let doubled = [keys.as_slice(), &[again]].concat();
+                    let error = from_slice::<serde_json::Value>(object(&doubled).as_bytes()).unwrap_err();
+                    assert!(matches!(error, JsonError::DuplicateKey { .. }), "{twice} of {count}: {error}");
+                }
+            }
         }
     }
 
