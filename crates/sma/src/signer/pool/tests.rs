@@ -128,7 +128,7 @@ async fn whoever_stops_waiting_leaves_a_place_and_what_runs_keeps_its_thread() {
     let mut next = Box::pin(bench.sign());
     assert!(poll_once(next.as_mut()).is_pending());
     assert!(matches!(bench.sign().await, Err(PoolError::Busy)));
-    assert_eq!(bench.pool.threads.available_permits(), 0);
+    assert_eq!(bench.pool.queue.lock().running, 1);
     bench.gate.send(Answer::Sign).unwrap();
     bench.gate.send(Answer::Sign).unwrap();
     assert!(next.await.is_ok());
@@ -144,6 +144,29 @@ async fn failing_and_panicking_devices_are_told_apart_and_free_their_thread() {
     let error = bench.sign().await.unwrap_err();
     assert!(matches!(&error, PoolError::Sign(error) if !error.is_callers_fault()), "{error}");
     assert_eq!(error.to_string(), "the signing device failed: unplugged");
+    bench.gate.send(Answer::Sign).unwrap();
+    assert!(bench.sign().await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thread_that_is_over_is_followed_by_another() {
+    let bench = Bench::new(2, 0);
+    for _ in 0..200 {
+        bench.gate.send(Answer::Fail).unwrap();
+        assert!(matches!(bench.sign().await, Err(PoolError::Sign(_))));
+    }
+    assert_eq!(bench.pool.queue.lock().places, 0);
+}
+
+#[tokio::test]
+async fn thread_that_never_runs_leaves_nobody_waiting() {
+    let bench = Bench::new(1, 1);
+    // As if the runtime had dropped the thread's work at its end.
+    bench.pool.queue.lock().running = 1;
+    let mut waiting = pin!(bench.sign());
+    assert!(poll_once(waiting.as_mut()).is_pending());
+    drop(Thread { queue: Arc::clone(&bench.pool.queue), running: true });
+    assert!(matches!(waiting.await, Err(PoolError::Stopped)));
     bench.gate.send(Answer::Sign).unwrap();
     assert!(bench.sign().await.is_ok());
 }
