@@ -92,6 +92,20 @@ impl<W, A> Batches<W, A> {
         }
         Some(jobs)
     }
+
+    /// Adds what has come since, up to about the weight of a batch. For those who have waited for something else
+    /// since they took it.
+    pub fn add_to(&self, jobs: &mut Vec<Job<W, A>>) {
+        // Whoever holds it waits for the first, so there is none.
+        let Ok(mut receiver) = self.receiver.try_lock() else { return };
+        let mut weight: usize = jobs.iter().map(|job| job.weight).sum();
+        while weight < self.batch
+            && let Ok(job) = receiver.try_recv()
+        {
+            weight += job.weight;
+            jobs.push(job);
+        }
+    }
 }
 
 impl<W, A> Job<W, A> {
@@ -125,6 +139,26 @@ mod tests {
         let (answers, sizes) = tokio::join!(asking, answering);
         assert_eq!(sizes, [4, 3]);
         assert_eq!(answers, (0..7).map(|number| Ok(number * 10)).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_batch_waits_goes_with_it_up_to_a_batch() {
+        let (gatherer, batches) = gatherer::<u32, u32>(4, 100);
+        let mut asking: Vec<_> = (0..6).map(|number| Box::pin(gatherer.put(number, 1))).collect();
+        assert!(futures::poll!(&mut asking[0]).is_pending());
+        let mut jobs = batches.next().await.unwrap();
+        for later in &mut asking[1..] {
+            assert!(futures::poll!(later).is_pending());
+        }
+        batches.add_to(&mut jobs);
+        assert_eq!(jobs.iter().map(|job| job.work).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let rest = batches.next().await.unwrap();
+        assert_eq!(rest.len(), 2);
+        // Somebody waits: there is nothing to add.
+        let mut waiting = Box::pin(batches.next());
+        assert!(futures::poll!(&mut waiting).is_pending());
+        batches.add_to(&mut jobs);
+        assert_eq!(jobs.len(), 4);
     }
 
     #[tokio::test]

@@ -77,6 +77,9 @@ impl Slot {
 }
 
 impl Highest {
+    /// Before the first pass.
+    pub(crate) const NONE: Self = Self(0);
+
     /// None for what no counter can be.
     pub(crate) const fn from_value(value: u64) -> Option<Self> {
         if value > i64::MAX as u64 { None } else { Some(Self(value)) }

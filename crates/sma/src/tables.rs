@@ -77,6 +77,20 @@ impl AssignedTables {
         self.iter().any(|id| id == table)
     }
 
+    /// Their numbers if they are three.
+    pub(crate) fn as_three(&self) -> Option<[u16; 3]> {
+        match self.others.as_slice() {
+            [second, third] => Some([self.first, *second, *third].map(TableId::value)),
+            _ => None,
+        }
+    }
+
+    /// The tables of these numbers; `None` if one is no table's.
+    pub(crate) fn of_three(numbers: [u16; 3]) -> Option<Self> {
+        let [first, others @ ..] = numbers.map(|number| TableId::new(number).ok());
+        Some(Self { first: first?, others: others.into_iter().collect::<Option<_>>()? })
+    }
+
     /// n × be16.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.iter().flat_map(|id| id.value().to_be_bytes()).collect()
@@ -156,7 +170,8 @@ mod tests {
             assert_eq!(AssignedTables::from_bytes(bad), None, "{bad:?}");
         }
         let one = AssignedTables::from_bytes(&[0x09, 0xc3]).unwrap();
-        assert_eq!((one.first().value(), one.iter().count()), (2499, 1));
+        assert_eq!((one.first().value(), one.iter().count(), one.as_three()), (2499, 1, None));
+        assert_eq!(AssignedTables::of_three([0, 1, 2500]), None);
     }
 
     proptest! {
@@ -169,6 +184,7 @@ mod tests {
             prop_assert_eq!(distinct.len(), TABLES_PER_DEVICE);
             prop_assert!(distinct.iter().all(|id| active.contains(id)));
             prop_assert_eq!(AssignedTables::from_bytes(&drawn.to_bytes()), Some(drawn.clone()));
+            prop_assert_eq!(drawn.as_three().and_then(AssignedTables::of_three), Some(drawn.clone()));
             for id in keys::all_tables() {
                 prop_assert_eq!(drawn.contains(id), distinct.contains(&id));
             }

@@ -30,7 +30,7 @@ use tower::ServiceExt;
 
 use crate::certificate::check::Anchor;
 use crate::certificate::pem;
-use crate::devices::{Changed, Status};
+use crate::devices::{Changed, Page, Status, Which};
 use crate::{InitOptions, Sma, SmaConfig, init, store};
 
 pub(crate) const AUTHORITY: &str = "SIMULATED_MFG_001";
@@ -139,9 +139,11 @@ impl Authority {
         work(&rusqlite::Connection::open(path).unwrap()).unwrap()
     }
 
-    /// Tokens that have passed so far.
+    /// Tokens that have passed so far today.
     pub(crate) fn uses(&self) -> u32 {
-        self.sql(|c| c.query_row("SELECT count(*) FROM used_token", [], |row| row.get(0)))
+        let all = Page { which: Which::All, after: None, limit: u32::MAX };
+        let devices = store::block_on(self.sma.store().devices(all)).unwrap();
+        devices.iter().map(|device| device.tally.count).sum()
     }
 
     pub(crate) async fn get(&self, path: &str) -> u16 {

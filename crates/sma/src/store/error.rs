@@ -2,6 +2,7 @@
 //!
 //! For: both stores. Not for: refusals (a duplicate serial, a used token), which are values.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,17 @@ pub enum StoreOpenError {
     /// The file.
     #[error(transparent)]
     Sqlite(#[from] OpenError),
+    /// A row that cannot be done without.
+    #[error("database {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: StoreError,
+    },
+    /// The system gave no thread.
+    #[error("cannot start the threads for the database: {0}")]
+    Threads(std::io::Error),
     /// Devices and image hashes never share a database.
     #[error("{database} is an aggregator's database; the authority needs one of its own")]
     Aggregators {

@@ -40,6 +40,16 @@ async fn killed_on_sqlite_forgets_nothing_that_was_answered() {
 }
 
 #[tokio::test]
+async fn killed_while_merging_forgets_nothing_that_was_answered() {
+    let test = "store::killed::killed_while_merging_forgets_nothing_that_was_answered";
+    if let Ok(work) = std::env::var(VARIABLE) {
+        return be_killed(&work).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    watch(test, &format!("restless {}", folder.path().join("sma.db").display())).await;
+}
+
+#[tokio::test]
 async fn killed_on_postgres_forgets_nothing_that_was_answered() {
     let test = "store::killed::killed_on_postgres_forgets_nothing_that_was_answered";
     if let Ok(work) = std::env::var(VARIABLE) {
@@ -51,6 +61,7 @@ async fn killed_on_postgres_forgets_nothing_that_was_answered() {
 
 fn open(place: &str) -> Arc<dyn Store> {
     let location = match place.split_once(' ').unwrap() {
+        ("restless", path) => return super::sqlite::tests::restless(Path::new(path)),
         ("sqlite", path) => Location::Sqlite(Path::new(path).to_owned()),
         (_, url) => Location::Postgres(url.to_owned()),
     };

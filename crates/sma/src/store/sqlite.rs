@@ -3,13 +3,25 @@
 //! For: [`SqliteStore`]: each operation is one job of the writer thread, which shares its commits
 //! (`birthmark_service::sqlite`). Not for: the statements (`devices`, `judge`, `keys`, `audit` below).
 //!
-//! Schema: `migrations/V*.sql`. One process has the file; the folder's lock sees to that.
+//! Schema: `migrations/V*.sql`. One process has the file; the folder's lock sees to that, and so what it
+//! holds may be kept in memory.
+//! ```text
+//! questions ─► gatherer ─► judge: registry and tail (memory), tables ─► journal, commit ─► answers
+//!                                                         merge: journal ─► tables, now and then
+//! ```
 
 mod audit;
 mod devices;
+mod journal;
 mod judge;
 mod keys;
+mod merge;
+mod part;
+mod registry;
 mod rows;
+mod state;
+mod tail;
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +33,7 @@ use birthmark_service::sqlite::{Database, Migration, OpenError, Options};
 use futures::future::BoxFuture;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use tokio_util::task::TaskTracker;
 
 use super::{
     Answer, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
@@ -30,19 +43,35 @@ use crate::audit::{Act, AuditRow, AuditState, Deed};
 use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::quota::QuotaOverride;
 use crate::rules::{Prepared, Rules};
+use state::State;
+use work::{Shared, Tuning};
 
 /// A database file and what judges over it.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
-    database: Database,
-    rules: Arc<Rules>,
+    shared: Arc<Shared>,
+    threads: TaskTracker,
 }
 
 impl SqliteStore {
     /// Opens the file, which is made if missing. Blocks.
     pub(crate) fn open(path: &Path, rules: Arc<Rules>) -> Result<Self, StoreOpenError> {
+        Self::open_tuned(path, rules, Tuning::default(), Options::default())
+    }
+
+    fn open_tuned(path: &Path, rules: Arc<Rules>, tuning: Tuning, options: Options) -> Result<Self, StoreOpenError> {
         refuse_aggregators(path)?;
-        Ok(Self { database: Database::open(path, MIGRATIONS, Options::default())?, rules })
+        let database = Database::open(path, MIGRATIONS, options)?;
+        let unreadable = |cause: StoreError| StoreOpenError::Unreadable { path: path.to_owned(), cause };
+        let state = database
+            .write_blocking(move |connection| {
+                connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+                State::load(connection, tuning)
+            })
+            .map_err(|error| unreadable(error.into()))?;
+        let threads = TaskTracker::new();
+        let shared = Shared::start(database, state, rules, tuning, &threads).map_err(StoreOpenError::Threads)?;
+        Ok(Self { shared, threads })
     }
 
     /// A change of the database, answered when it is on disk.
@@ -50,8 +79,23 @@ impl SqliteStore {
         &self,
         job: impl FnOnce(&Connection, &Rules) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
-        let rules = Arc::clone(&self.rules);
-        Box::pin(async move { Ok(self.database.write(move |connection| job(connection, &rules)).await?) })
+        let rules = Arc::clone(&self.shared.rules);
+        Box::pin(async move { Ok(self.shared.database.write(move |connection| job(connection, &rules)).await?) })
+    }
+
+    /// What is read, with the passes that are not merged yet; `None` if some were merged meanwhile, so that
+    /// they may be in neither.
+    fn with_usage(&self, version: u64, devices: Vec<Device>) -> Option<Vec<Device>> {
+        let state = self.shared.state.lock();
+        let usage = |device: Device| match state.usage(device.id) {
+            Some((tally, highest)) => Device { tally, highest, ..device },
+            None => device,
+        };
+        (state.version() == version).then(|| devices.into_iter().map(usage).collect())
+    }
+
+    fn version(&self) -> u64 {
+        self.shared.state.lock().version()
     }
 
     /// On this thread: look-ups by key take less time than handing them to another.
@@ -59,7 +103,7 @@ impl SqliteStore {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Answer<'_, T> {
-        Box::pin(async move { Ok(self.database.read_blocking(query)?) })
+        Box::pin(async move { Ok(self.shared.database.read_blocking(query)?) })
     }
 }
 
@@ -73,11 +117,11 @@ impl Store for SqliteStore {
     }
 
     fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {
-        let rules = Arc::clone(&self.rules);
-        Box::pin(async move {
-            let job = move |connection: &Connection| judge::judge(connection, &rules, &questions, now);
-            Ok(self.database.try_write(job).await?)
-        })
+        if questions.is_empty() {
+            return Box::pin(async { Ok(Judged::default()) });
+        }
+        let count = questions.len();
+        Box::pin(async move { self.shared.gatherer.put((questions, now), count).await? })
     }
 
     fn register(&self, devices: Vec<NewDevice>, act: Act) -> Answer<'_, Vec<Result<Registered, Duplicate>>> {
@@ -99,11 +143,27 @@ impl Store for SqliteStore {
     }
 
     fn device(&self, serial: DeviceSerial) -> Answer<'_, Option<Device>> {
-        self.look_up(move |connection| devices::by_serial(connection, &serial))
+        Box::pin(async move {
+            loop {
+                let (version, serial) = (self.version(), serial.clone());
+                let found = self.look_up(move |connection| devices::by_serial(connection, &serial)).await?;
+                if let Some(devices) = self.with_usage(version, found.into_iter().collect()) {
+                    return Ok(devices.into_iter().next());
+                }
+            }
+        })
     }
 
     fn devices(&self, page: Page) -> Answer<'_, Vec<Device>> {
-        Box::pin(async move { Ok(self.database.read(move |connection| devices::page(connection, page)).await?) })
+        Box::pin(async move {
+            loop {
+                let version = self.version();
+                let found = self.shared.database.read(move |connection| devices::page(connection, page)).await?;
+                if let Some(devices) = self.with_usage(version, found) {
+                    return Ok(devices);
+                }
+            }
+        })
     }
 
     fn endorsement_keys(&self) -> Answer<'_, Vec<StoredKey>> {
@@ -119,11 +179,13 @@ impl Store for SqliteStore {
     }
 
     fn audit(&self, after: u64, limit: u32) -> Answer<'_, Vec<AuditRow>> {
-        Box::pin(async move { Ok(self.database.read(move |connection| audit::page(connection, after, limit)).await?) })
+        Box::pin(async move {
+            Ok(self.shared.database.read(move |connection| audit::page(connection, after, limit)).await?)
+        })
     }
 
     fn check_audit(&self) -> Answer<'_, AuditState> {
-        Box::pin(async move { Ok(self.database.read(audit::check).await?) })
+        Box::pin(async move { Ok(self.shared.database.read(audit::check).await?) })
     }
 
     fn counts(&self) -> Answer<'_, Counts> {
@@ -131,11 +193,22 @@ impl Store for SqliteStore {
     }
 
     fn health(&self) -> Answer<'_, ()> {
-        Box::pin(async move { self.database.closed().map_or(Ok(()), |reason| Err(StoreError::Closed(reason))) })
+        Box::pin(async move { self.shared.database.closed().map_or(Ok(()), |reason| Err(StoreError::Closed(reason))) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.database.close())
+        Box::pin(async {
+            self.shared.stop();
+            self.threads.close();
+            self.threads.wait().await;
+            self.shared.database.close().await;
+        })
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.shared.stop();
     }
 }
 
@@ -170,7 +243,7 @@ fn read_installation(connection: &Connection) -> rusqlite::Result<Option<Install
 fn install(connection: &Connection, installation: &Installation) -> Result<Installed, StoreError> {
     let in_use = connection
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM device_registry) OR EXISTS (SELECT 1 FROM used_token)
+            "SELECT EXISTS (SELECT 1 FROM device_registry) OR EXISTS (SELECT 1 FROM used_token) OR EXISTS (SELECT 1 FROM pass)
                  OR EXISTS (SELECT 1 FROM endorsement_key) OR EXISTS (SELECT 1 FROM audit)",
         )?
         .query_row([], |row| row.get(0))?;
@@ -195,10 +268,14 @@ fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     })
 }
 
+/// For the writer, as far as it is used: the upper levels of all tables, and what is being merged.
+const CACHE_KIB: i64 = 32 * 1024;
+
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "V1__authority", sql: include_str!("../../migrations/V1__authority.sql") },
     Migration { name: "V2__bound_tokens", sql: include_str!("../../migrations/V2__bound_tokens.sql") },
+    Migration { name: "V3__journal", sql: include_str!("../../migrations/V3__journal.sql") },
 ];
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -13,11 +13,7 @@ pub(super) fn append(
     act: &Act,
     deeds: impl IntoIterator<Item = Deed>,
 ) -> rusqlite::Result<()> {
-    let mut chain = connection
-        .prepare_cached("SELECT sequence, digest FROM audit ORDER BY sequence DESC LIMIT 1")?
-        .query_row([], |row| Ok(Chain { sequence: row.get::<_, Number>(0)?.0, digest: row.get(1)? }))
-        .optional()?
-        .unwrap_or_default();
+    let mut chain = newest(connection)?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO audit (sequence, minute, actor, act, subject, detail, digest) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
@@ -34,6 +30,22 @@ pub(super) fn append(
         ])?;
     }
     Ok(())
+}
+
+/// The end of the chain.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Chain> {
+    let query = "SELECT sequence, digest FROM audit ORDER BY sequence DESC LIMIT 1";
+    Ok(connection.prepare_cached(query)?.query_row([], link).optional()?.unwrap_or_default())
+}
+
+/// The chain as it ended with this row, or before the first.
+pub(super) fn at(connection: &Connection, sequence: u64) -> rusqlite::Result<Chain> {
+    let query = "SELECT sequence, digest FROM audit WHERE sequence = ?1";
+    Ok(connection.prepare_cached(query)?.query_row([Number(sequence)], link).optional()?.unwrap_or_default())
+}
+
+fn link(row: &Row<'_>) -> rusqlite::Result<Chain> {
+    Ok(Chain { sequence: row.get::<_, Number>(0)?.0, digest: row.get(1)? })
 }
 
 pub(super) fn page(connection: &Connection, after: u64, limit: u32) -> rusqlite::Result<Vec<AuditRow>> {

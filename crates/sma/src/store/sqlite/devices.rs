@@ -12,8 +12,9 @@ use super::rows::{self, IDENTITY, STANDING};
 use crate::audit::{Act, Deed};
 use crate::devices::{
     Admission, Admitted, Changed, Device, DeviceId, Duplicate, Known, NewDevice, NotRenewed, Page, Registered, Renewal,
-    Status, Which,
+    Standing, Status, Which,
 };
+use crate::keys::NucDigest;
 use crate::quota::QuotaOverride;
 use crate::store::StoreError;
 use crate::tables::{self, TableOrder};
@@ -100,6 +101,26 @@ pub(super) fn set_quota(
 
 pub(super) fn by_serial(connection: &Connection, serial: &DeviceSerial) -> rusqlite::Result<Option<Device>> {
     connection.prepare_cached(&select("d.serial = ?1"))?.query_row([serial.as_str()], rows::device).optional()
+}
+
+/// What a verdict depends on, of the device with this fingerprint, as of the last merge.
+pub(super) fn standing(connection: &Connection, digest: &NucDigest) -> rusqlite::Result<Option<Standing>> {
+    let query = format!(
+        "SELECT {STANDING} FROM device_registry AS d LEFT JOIN device_use AS u ON u.device_id = d.id
+         WHERE d.nuc_digest = ?1"
+    );
+    connection.prepare_cached(&query)?.query_row([digest.0], rows::standing).optional()
+}
+
+/// The devices that acts after this row of the audit log have registered or changed.
+pub(super) fn changed_since(connection: &Connection, sequence: u64) -> rusqlite::Result<Vec<DeviceId>> {
+    connection
+        .prepare_cached(
+            "SELECT d.id FROM audit AS a JOIN device_registry AS d ON d.serial = a.subject
+             WHERE a.sequence > ?1 AND a.act LIKE 'device.%'",
+        )?
+        .query_map([rows::Number(sequence)], |row| row.get(0).map(DeviceId))?
+        .collect()
 }
 
 pub(super) fn page(connection: &Connection, page: Page) -> rusqlite::Result<Vec<Device>> {

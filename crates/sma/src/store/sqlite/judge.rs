@@ -1,90 +1,127 @@
-//! Judging over SQLite: what the questions touch is loaded, the rules decide, passes are written.
+//! Judging over SQLite: what the questions touch is found, the rules decide, passes go to the journal.
 //!
-//! For: the store's one job that runs all day. Not for: the rules (`rules`).
+//! For: the store's job that runs all day, on the writer's thread. Not for: the rules (`rules`), or gathering
+//! questions (`gather`).
 
-use birthmark_core::time::Minute;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
-use super::rows::{self, Number, STANDING};
-use super::{StoreError, keys};
-use crate::counters::UsedCounter;
+use super::state::State;
+use super::work::AskedJob;
+use super::{devices, keys};
+use crate::counters::{Slot, UsedCounter};
 use crate::devices::DeviceId;
-use crate::replay::{FirstUse, RepeatDigest};
-use crate::rules::{self, Loaded, Pass, Prepared, PreparedToken, Rules};
-use crate::store::Judged;
+use crate::replay::{FirstUse, RepeatDigest, UseId};
+use crate::rules::{Loaded, Prepared, PreparedToken, Rules};
+use crate::store::{Judged, StoreError};
+
+/// One answer for each job. What cannot be read is an error for its own job alone.
+pub(super) type Answers = Vec<Result<Judged, StoreError>>;
 
 pub(super) fn judge(
     connection: &Connection,
     rules: &Rules,
-    questions: &[Prepared],
-    now: Minute,
-) -> Result<Judged, StoreError> {
-    let mut loaded = load(connection, questions)?;
-    let mut passes = Vec::new();
-    let verdicts = rules.judge(questions, now, &mut loaded, &mut passes);
-    write(connection, &passes)?;
-    let warned = passes.iter().filter(|pass| pass.warn).map(|pass| super::devices::serial(connection, pass.device));
-    Ok(Judged { verdicts, warned: warned.collect::<Result<_, _>>()? })
+    state: &mut State,
+    most_unmerged: usize,
+    jobs: &[AskedJob],
+) -> Result<Answers, StoreError> {
+    state.begin(connection)?;
+    let answers = if state.tail.weight() < most_unmerged {
+        answer(connection, rules, state, jobs)
+    } else {
+        Err(StoreError::Busy)
+    };
+    state.end();
+    answers
 }
 
-fn load(connection: &Connection, questions: &[Prepared]) -> Result<Loaded, StoreError> {
-    let device = format!(
-        "SELECT {STANDING} FROM device_registry AS d LEFT JOIN device_use AS u ON u.device_id = d.id
-         WHERE d.nuc_digest = ?1"
-    );
-    let mut device = connection.prepare_cached(&device)?;
-    let mut token = connection.prepare_cached("SELECT repeat_digest FROM used_token WHERE token = ?1")?;
-    let mut slot =
-        connection.prepare_cached("SELECT counter, digest FROM used_counter WHERE device_id = ?1 AND slot = ?2")?;
+fn answer(connection: &Connection, rules: &Rules, state: &mut State, jobs: &[AskedJob]) -> Result<Answers, StoreError> {
+    state.read_devices(connection, jobs.iter().map(|job| job.work.0.len()).sum())?;
     let mut loaded = Loaded::default();
-    let mut bound = false;
+    let bound = |job: &AskedJob| job.work.0.iter().any(|question| matches!(question.token, PreparedToken::Two(_)));
+    if jobs.iter().any(bound) {
+        loaded.set_signing_keys(keys::signing(connection)?);
+    }
+    let mut merged = Merged::new(connection)?;
+    let found: Vec<_> = jobs.iter().map(|job| load(connection, &mut merged, state, &job.work.0, &mut loaded)).collect();
+    let mut passes = Vec::new();
+    let mut answers = Vec::with_capacity(jobs.len());
+    for (job, found) in jobs.iter().zip(found) {
+        let before = passes.len();
+        answers.push(found.map(|()| {
+            let verdicts = rules.judge(&job.work.0, job.work.1, &mut loaded, &mut passes);
+            let near = passes.iter().skip(before).filter(|pass| pass.warn).map(|pass| pass.device).collect();
+            (verdicts, near)
+        }));
+    }
+    let serial = |id: DeviceId| devices::serial(connection, id);
+    let answers = answers
+        .into_iter()
+        .map(|answer| match answer {
+            Ok((verdicts, near)) => {
+                let near: Vec<DeviceId> = near;
+                Ok(Ok(Judged { verdicts, warned: near.into_iter().map(serial).collect::<Result<_, _>>()? }))
+            }
+            Err(error) => Ok(Err(error)),
+        })
+        .collect::<rusqlite::Result<_>>()?;
+    // Also without any pass: a failure is not to be told from a pass by its delay.
+    state.pass(connection, &passes)?;
+    Ok(answers)
+}
+
+fn load(
+    connection: &Connection,
+    merged: &mut Merged<'_>,
+    state: &State,
+    questions: &[Prepared],
+    loaded: &mut Loaded,
+) -> Result<(), StoreError> {
     for Prepared { nuc_digest, token: prepared } in questions {
-        let found = device.query_row([nuc_digest.0], rows::standing).optional()?;
+        let found = state.standing(connection, nuc_digest)?;
         let id = found.as_ref().map_or(DeviceId(0), |device| device.id);
         if let Some(found) = found {
             loaded.add_device(nuc_digest, found);
         }
         match prepared {
             PreparedToken::One { use_id, .. } => {
-                let prior = token.query_row([use_id.0], |row| row.get::<_, Option<[u8; 16]>>(0)).optional()?;
-                if let Some(repeat) = prior {
-                    loaded.add_use(*use_id, FirstUse(repeat.map(RepeatDigest)));
+                let merged = merged.first_use(*use_id)?;
+                if let Some(first) = state.tail.first_use(*use_id).or(merged) {
+                    loaded.add_use(*use_id, first);
                 }
             }
             PreparedToken::Two(token) => {
-                bound = true;
-                let used = slot.query_row(params![id.0, token.slot().number()], |row| {
-                    Ok(UsedCounter { counter: row.get(0)?, digest: row.get(1)? })
-                });
-                if let Some(used) = used.optional()? {
+                let merged = merged.counter(id, token.slot())?;
+                if let Some(used) = state.tail.counter(id, token.slot()).or(merged) {
                     loaded.add_slot(id, used);
                 }
             }
         }
     }
-    if bound {
-        loaded.set_signing_keys(keys::signing(connection)?);
-    }
-    Ok(loaded)
+    Ok(())
 }
 
-fn write(connection: &Connection, passes: &[Pass]) -> rusqlite::Result<()> {
-    let mut token =
-        connection.prepare_cached("INSERT INTO used_token (token, repeat_digest, day) VALUES (?1, ?2, ?3)")?;
-    for (id, (FirstUse(repeat), day)) in rules::tokens(passes) {
-        token.execute(params![id.0, repeat.map(|digest| digest.0), day.0])?;
+/// What is in the tables. Its statements are prepared once a batch: finding one takes a fifth of a look-up.
+struct Merged<'a> {
+    token: CachedStatement<'a>,
+    slot: CachedStatement<'a>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            token: connection.prepare_cached("SELECT repeat_digest FROM used_token WHERE token = ?1")?,
+            slot: connection
+                .prepare_cached("SELECT counter, digest FROM used_counter WHERE device_id = ?1 AND slot = ?2")?,
+        })
     }
-    let mut slot = connection.prepare_cached(
-        "INSERT OR REPLACE INTO used_counter (device_id, slot, counter, digest) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for ((device, number), used) in rules::last_of_each_slot(passes) {
-        slot.execute(params![device.0, number.number(), Number(used.counter.value()), used.digest.as_bytes()])?;
+
+    fn first_use(&mut self, id: UseId) -> rusqlite::Result<Option<FirstUse>> {
+        let first = self.token.query_row([id.0], |row| row.get::<_, Option<[u8; 16]>>(0)).optional()?;
+        Ok(first.map(|repeat| FirstUse(repeat.map(RepeatDigest))))
     }
-    let mut device = connection.prepare_cached(
-        "INSERT OR REPLACE INTO device_use (device_id, day, day_count, highest_counter) VALUES (?1, ?2, ?3, ?4)",
-    )?;
-    for (id, (tally, highest)) in rules::last_of_each_device(passes) {
-        device.execute(params![id.0, tally.day.0, tally.count, Number(highest.value())])?;
+
+    fn counter(&mut self, device: DeviceId, slot: Slot) -> rusqlite::Result<Option<UsedCounter>> {
+        let used = |row: &Row<'_>| Ok(UsedCounter { counter: row.get(0)?, digest: row.get(1)? });
+        self.slot.query_row(params![device.0, slot.number()], used).optional()
     }
-    Ok(())
 }
