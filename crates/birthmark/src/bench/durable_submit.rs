@@ -36,7 +36,14 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let requests = most_requests(bench.turn());
     let load = || -> anyhow::Result<Load> {
         let requests = (0..requests).map(|_| submissions.request()).collect::<anyhow::Result<_>>()?;
-        Ok(Load { requests, order: Order::Once, status: "202", time: bench.turn() })
+        Ok(Load {
+            requests,
+            order: Order::Once,
+            status: "202",
+            time: bench.turn(),
+            connections: load::CONNECTIONS,
+            operations: 1,
+        })
     };
     let measured = in_turns(bench, || load::run(reference, &load()?), || load::run(address, &load()?));
     let fdatasync = fdatasync_ms(folder)?;

@@ -24,6 +24,10 @@ pub(super) struct Load {
     /// Any other status is an error.
     pub(super) status: &'static str,
     pub(super) time: Duration,
+    /// Each has one request under way.
+    pub(super) connections: usize,
+    /// What one request asks for so many times; rates and processor time count these.
+    pub(super) operations: u32,
 }
 
 /// How requests are taken from the list.
@@ -38,14 +42,14 @@ pub(super) enum Order {
 /// What came of a load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
-    /// Requests a second.
+    /// Operations a second.
     rate: f64,
     latency: Latency,
-    /// Microseconds a request of this process, the client's left out.
+    /// Microseconds an operation of this process, the client's left out.
     cpu: f64,
 }
 
-/// Puts one server under load from [`CONNECTIONS`] connections.
+/// Puts one server under load.
 pub(super) fn run(address: SocketAddr, load: &Load) -> anyhow::Result<Turn> {
     let before = cpu_time(CLIENT)?;
     let client = || {
@@ -58,7 +62,7 @@ pub(super) fn run(address: SocketAddr, load: &Load) -> anyhow::Result<Turn> {
     })?;
     let cpu = cpu_time(CLIENT)?.saturating_sub(before);
     anyhow::ensure!(!times.is_empty(), "no request was answered in time");
-    let count = number(times.len());
+    let count = number(times.len()) * f64::from(load.operations);
     Ok(Turn {
         rate: count / elapsed.as_secs_f64(),
         cpu: cpu.as_secs_f64() * 1e6 / count,
@@ -83,7 +87,7 @@ pub(super) fn row(references: &[Turn], ours: &[Turn]) -> Row {
 async fn send_all(address: SocketAddr, load: &Load) -> anyhow::Result<(Vec<Duration>, Duration)> {
     let next = AtomicUsize::new(0);
     let all = async {
-        let mut connections = try_join_all((0..CONNECTIONS).map(|_| Connection::open(address))).await?;
+        let mut connections = try_join_all((0..load.connections).map(|_| Connection::open(address))).await?;
         // The first request of a connection pays for accepting it.
         let first = connections.iter_mut().map(|connection| connection.exchange_next(load, &next));
         try_join_all(first).await?;
@@ -169,7 +173,7 @@ fn head(answer: &[u8]) -> anyhow::Result<Option<Head<'_>>> {
 }
 
 /// As many as the ceilings were measured with.
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 /// Name of the client's thread; the system keeps 15 characters.
 const CLIENT: &str = "bench-client";
 const MAX_ANSWER: usize = 1024 * 1024;

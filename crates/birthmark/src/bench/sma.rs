@@ -1,9 +1,17 @@
 //! Rows `sma_validate`, `sma_validate_v2`, `sma_endorse`: the authority with a million cameras, beside
 //! handlers that do a token's cryptography and nothing else.
 //!
+//! Every camera is asked about once before any is again, far from the one before in the registry's order: what
+//! the authority remembers of recent cameras helps it as little as it can.
+//!
 //! Version 2 always asks for a signature, which costs a hundred times what all else does. So
 //! `sma_validate_v2` is measured with a signer that answers at once, on both sides, and `sma_endorse` with the
 //! real one against that signer alone, on as many threads as there are processors.
+//!
+//! One question a request from 256 connections, as many as an aggregator's full batch holds; and in rows of
+//! their own full batches of 256 from four. The reference gets the same requests from as many connections. It
+//! answers within its handler and flushes nothing, so with few questions under way a row would tell the
+//! disk's latency. Version 2 batches of ours wait for the signing pool, which has places for just four.
 //!
 //! ```text
 //! {…, "validate_per_s", "validate_ratio", "validate_v2_per_s", "validate_v2_ratio", "endorse_per_s", "endorse_ratio"}
@@ -37,9 +45,10 @@ use super::row::Row;
 use super::table::Table;
 use crate::terminal::Waiting;
 use cameras::Cameras;
-use questions::Questions;
+use questions::{Questions, Shape};
 
-pub(super) const NAMES: [&str; 3] = ["sma_validate", "sma_validate_v2", "sma_endorse"];
+pub(super) const NAMES: [&str; 5] =
+    ["sma_validate", "sma_validate_v2", "sma_endorse", "sma_validate_batch", "sma_validate_v2_batch"];
 
 /// Measures all three and puts their figures where programs look for them.
 pub(super) fn measure(bench: &Bench, table: &mut Table) {
@@ -47,10 +56,12 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) {
         Ok(authority) => authority,
         Err(error) => return table.failed(&NAMES, &error),
     };
-    let [version_1, version_2, endorse] = NAMES;
-    table.measured(version_1, || authority.version_1(bench));
-    table.measured(version_2, || authority.version_2(bench));
+    let [version_1, version_2, endorse, batch_1, batch_2] = NAMES;
+    table.measured(version_1, || authority.version_1(bench, Shape::Single));
+    table.measured(version_2, || authority.version_2(bench, Shape::Single));
     table.measured(endorse, || authority.endorse(bench));
+    table.measured(batch_1, || authority.version_1(bench, Shape::Batch));
+    table.measured(batch_2, || authority.version_2(bench, Shape::Batch));
     for (name, per_second, ratio) in [
         (version_1, "validate_per_s", "validate_ratio"),
         (version_2, "validate_v2_per_s", "validate_v2_ratio"),
@@ -101,27 +112,27 @@ impl Authority {
         Ok(Self { folder, network, key, cameras })
     }
 
-    fn version_1(&self, bench: &Bench) -> anyhow::Result<Row> {
+    fn version_1(&self, bench: &Bench, shape: Shape) -> anyhow::Result<Row> {
         let _waiting = Waiting::new("measuring sma_validate");
         let most = most(bench, MOST_V1).min(400_000);
-        let turns =
-            self.turns(bench, bare::version_1(&self.cameras), Vec::new(), |questions, _| questions.version_1(most))?;
+        let bare = bare::version_1(&self.cameras);
+        let turns = self.turns(bench, shape, bare, Vec::new(), |questions, _| questions.version_1(most, shape))?;
         Ok(load::row(&turns.0, &turns.1).ratio_at_least(0.70).detail("cameras", f64::from(self.cameras.count())))
     }
 
-    fn version_2(&self, bench: &Bench) -> anyhow::Result<Row> {
+    fn version_2(&self, bench: &Bench, shape: Shape) -> anyhow::Result<Row> {
         let _waiting = Waiting::new("measuring sma_validate_v2");
         let most = most(bench, MOST_V2);
         // The authority's own secret stays with it: what the reference opens is sealed to another.
         let secret = TokenSecretKey::from_seed(&[7; 32]);
         let bare = bare::version_2(&self.cameras, Opener::new(self.network, &secret));
         let instant: Arc<dyn Signer> = Arc::new(InstantSigner(self.key.clone()));
-        let turns = self.turns(bench, bare, vec![instant], |questions, side| {
+        let turns = self.turns(bench, shape, bare, vec![instant], |questions, side| {
             let to = match side {
                 Side::Reference => secret.public(),
                 Side::Ours => self.cameras.token_key,
             };
-            questions.version_2(most, to)
+            questions.version_2(most, shape, to)
         })?;
         Ok(load::row(&turns.0, &turns.1).ratio_at_least(0.70).detail("cameras", f64::from(self.cameras.count())))
     }
@@ -138,8 +149,8 @@ impl Authority {
         for turn in 0..=super::TURNS {
             bench.check()?;
             let alone = sign_all(&*signer, &questions.message(), bench.turn());
-            let requests = questions.version_2(most(bench, MOST_SIGNED), self.cameras.token_key)?;
-            let all = load::run(address, &Load { requests, order: Order::Once, status: "200", time: bench.turn() })?;
+            let requests = questions.version_2(most(bench, MOST_SIGNED), Shape::Single, self.cameras.token_key)?;
+            let all = load::run(address, &load_of(bench, Shape::Single, requests))?;
             // The first turn warms up.
             if turn > 0 {
                 raw.push(alone);
@@ -157,6 +168,7 @@ impl Authority {
     fn turns(
         &self,
         bench: &Bench,
+        shape: Shape,
         bare: Router,
         signers: Vec<Arc<dyn Signer>>,
         requests: impl Fn(&Questions<'_>, Side) -> anyhow::Result<Vec<Vec<u8>>>,
@@ -166,9 +178,7 @@ impl Authority {
         let address = serve(&ours, &sma)?;
         let reference = plain.serve_bare(bare)?;
         let questions = Questions::new(&self.cameras, self.network, &self.key);
-        let load = |side| -> anyhow::Result<Load> {
-            Ok(Load { requests: requests(&questions, side)?, order: Order::Once, status: "200", time: bench.turn() })
-        };
+        let load = |side| -> anyhow::Result<Load> { Ok(load_of(bench, shape, requests(&questions, side)?)) };
         let measured = in_turns(
             bench,
             || load::run(reference, &load(Side::Reference)?),
@@ -194,7 +204,12 @@ fn serve(host: &Host, sma: &Sma) -> anyhow::Result<SocketAddr> {
     Ok(host.serve(bound, router))
 }
 
-/// Requests of one turn at so many a second.
+fn load_of(bench: &Bench, shape: Shape, requests: Vec<Vec<u8>>) -> Load {
+    let (connections, operations) = (shape.connections(), shape.questions());
+    Load { requests, order: Order::Once, status: "200", time: bench.turn(), connections, operations }
+}
+
+/// Questions of one turn at so many a second.
 fn most(bench: &Bench, a_second: u32) -> u32 {
     bench.options.seconds.saturating_mul(a_second) / super::TURNS
 }

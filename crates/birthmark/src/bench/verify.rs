@@ -67,6 +67,8 @@ pub(super) fn measure(bench: &Bench, registry: &Registry, question: Question) ->
         order: Order::Cycle,
         status: "200",
         time: bench.turn(),
+        connections: load::CONNECTIONS,
+        operations: 1,
     };
     let ours = answer(registry, question)?;
     let proof = ours.record.as_ref().and_then(|record| record.proof.clone());

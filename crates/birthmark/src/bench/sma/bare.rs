@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use birthmark_core::api::validate::{Message, ValidateAnswer, ValidateRequest};
+use birthmark_core::api::validate::{BatchAnswer, BatchRequest, Message, ValidateAnswer, ValidateRequest};
 use birthmark_core::hex;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::token::v2::{DeviceKey, Opener};
 use birthmark_core::token::{Blinding, v1};
+use serde::Serialize;
 
 use super::cameras::Cameras;
 
@@ -38,43 +38,51 @@ impl Tables {
 
 /// HKDF and AES-GCM.
 pub(super) fn version_1(cameras: &Cameras) -> Router {
-    async fn handle(State(tables): State<Arc<Tables>>, Json(question): Json<ValidateRequest>) -> Response {
-        let Ok(token) = question.camera_token.parse_sealed(None) else { return refuse() };
-        let opened = tables.get(token.table_id.value()).and_then(|key| v1::open(&token, key).ok());
-        answer(opened.is_some(), None)
-    }
-    Router::new().route("/validate", post(handle)).with_state(Arc::new(Tables::of(cameras)))
+    let tables = Tables::of(cameras);
+    router(move |question| {
+        let token = question.camera_token.parse_sealed(None).ok()?;
+        Some(answer(tables.get(token.table_id.value()).is_some_and(|key| v1::open(&token, key).is_ok()), None))
+    })
 }
 
-#[derive(Debug)]
-struct Version2 {
-    tables: Tables,
-    opener: Opener,
-    /// The MAC costs the same with any.
-    device_key: DeviceKey,
-}
-
-/// HPKE and the MAC; the signature is left out on both sides.
+/// HPKE and the MAC, whose cost is the same with any device's key; the signature is left out on both sides.
 pub(super) fn version_2(cameras: &Cameras, opener: Opener) -> Router {
-    async fn handle(State(state): State<Arc<Version2>>, Json(question): Json<ValidateRequest>) -> Response {
-        let ValidateRequest { camera_token, enc, key_id, blinded_message, .. } = question;
-        let Ok(token) = camera_token.parse_sealed(None) else { return refuse() };
-        let (Some(enc), Some(key_id), Some(message)) = (enc, key_id, blinded_message) else { return refuse() };
-        let Ok(blinding) = Blinding::parse(&enc, &key_id, &message) else { return refuse() };
-        let opened = state.tables.get(token.table_id.value()).and_then(|key| {
-            let opened = state.opener.open(&token, &blinding.enc, &blinding.commitment(), key).ok()?;
-            Some(opened.is_from(&state.device_key))
+    let (tables, device_key) = (Tables::of(cameras), DeviceKey::from_bytes([1; 32]));
+    router(move |question| {
+        let token = question.camera_token.parse_sealed(None).ok()?;
+        let blinding = Blinding::parse(
+            question.enc.as_deref()?,
+            question.key_id.as_deref()?,
+            question.blinded_message.as_deref()?,
+        );
+        let blinding = blinding.ok()?;
+        let genuine = tables.get(token.table_id.value()).and_then(|key| {
+            let inside = opener.open(&token, &blinding.enc, &blinding.commitment(), key).ok()?;
+            Some(inside.is_from(&device_key))
         });
-        answer(opened.is_some(), Some(hex::encode(&blinding.blinded_message)))
-    }
-    let device_key = DeviceKey::from_bytes([1; 32]);
-    let state = Version2 { tables: Tables::of(cameras), opener, device_key };
-    Router::new().route("/validate", post(handle)).with_state(Arc::new(state))
+        Some(answer(genuine.is_some(), Some(hex::encode(&blinding.blinded_message))))
+    })
 }
 
-fn answer(valid: bool, endorsement: Option<String>) -> Response {
+/// Both shapes of a question, each answered at once.
+fn router(validate: impl Fn(&ValidateRequest) -> Option<ValidateAnswer> + Send + Sync + 'static) -> Router {
+    let validate = Arc::new(validate);
+    let for_batches = Arc::clone(&validate);
+    let single = async move |Json(question): Json<ValidateRequest>| validate(&question).map_or_else(refuse, ok);
+    let batch = async move |Json(batch): Json<BatchRequest>| {
+        let results = batch.requests.iter().map(|question| for_batches(question)).collect::<Option<_>>();
+        results.map_or_else(refuse, |results| ok(BatchAnswer { results }))
+    };
+    Router::new().route("/validate", post(single)).route("/validate/batch", post(batch))
+}
+
+fn ok(answer: impl Serialize) -> Response {
+    Json(answer).into_response()
+}
+
+fn answer(valid: bool, endorsement: Option<String>) -> ValidateAnswer {
     let message = if valid { Message::Valid } else { Message::Invalid };
-    Json(ValidateAnswer { valid, message: message.text().to_owned(), endorsement }).into_response()
+    ValidateAnswer { valid, message: message.text().to_owned(), endorsement }
 }
 
 fn refuse() -> Response {

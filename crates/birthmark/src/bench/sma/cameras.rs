@@ -1,5 +1,7 @@
 //! Very many cameras in the registry, and the secrets of some of them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use anyhow::Context as _;
 use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::hash::Digest;
@@ -15,12 +17,13 @@ use super::super::Bench;
 use super::super::host::Host;
 use crate::terminal::Waiting;
 
-/// The registry's cameras, of which [`KNOWN`] at most are used.
+/// The registry's cameras: about a hundred bytes each, taken from the memory of this process.
 #[derive(Debug)]
 pub(super) struct Cameras {
     count: u32,
     pub(super) token_key: TokenKey,
     pub(super) known: Vec<Camera>,
+    asked: AtomicU64,
 }
 
 /// What one camera seals with.
@@ -36,7 +39,6 @@ impl Cameras {
     pub(super) fn provision(bench: &Bench, host: &Host, sma: &Sma, token_key: TokenKey) -> anyhow::Result<Self> {
         let count = bench.options.devices;
         let progress = Waiting::with_length("provisioning cameras", u64::from(count.div_ceil(AT_ONCE)));
-        let every = count.div_ceil(KNOWN).max(1);
         let mut known = Vec::new();
         for from in (0..count).step_by(usize::try_from(AT_ONCE)?) {
             bench.check()?;
@@ -44,18 +46,23 @@ impl Cameras {
             let requests = numbers.clone().map(request).collect::<anyhow::Result<_>>()?;
             let configs = host.block_on(sma.provision_many(requests))?;
             for (number, config) in numbers.zip(configs) {
-                let config = config?;
-                if number % every == 0 {
-                    known.push(Camera::of(number, &config)?);
-                }
+                known.push(Camera::of(number, &config?)?);
             }
             progress.advance();
         }
-        Ok(Self { count, token_key, known })
+        Ok(Self { count, token_key, known, asked: AtomicU64::new(0) })
     }
 
     pub(super) const fn count(&self) -> u32 {
         self.count
+    }
+
+    /// One after the other, far from the one before in the order of registration; none again before all were
+    /// asked about.
+    pub(super) fn next(&self) -> Option<&Camera> {
+        let count = u64::try_from(self.known.len()).ok().filter(|count| *count > 0)?;
+        let place = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(STEP) % count;
+        self.known.get(usize::try_from(place).ok()?)
     }
 }
 
@@ -84,4 +91,5 @@ fn fingerprint(number: u32) -> Digest {
 }
 
 const AT_ONCE: u32 = 5_000;
-const KNOWN: u32 = 20_000;
+/// A prime above any count, so that multiples of it come to every place.
+const STEP: u64 = 2_147_483_647;
