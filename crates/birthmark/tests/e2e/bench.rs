@@ -14,7 +14,8 @@ fn every_row_is_measured() {
     assert_eq!(objects.len(), 1, "one object");
     let rows = objects[0]["rows"].as_object().unwrap();
     let system = ["sha2", "capture", "verify_hit", "verify_miss", "verify_proof", "durable_submit"];
-    let compared: Vec<_> = system.into_iter().chain(["sma_validate", "sma_validate_v2", "sma_endorse"]).collect();
+    let authority = ["sma_validate", "sma_validate_v2", "sma_validate_batch", "sma_validate_v2_batch", "sma_endorse"];
+    let compared: Vec<_> = system.into_iter().chain(authority).collect();
     let alone = ["sensor", "proof", "disk", "submit_to_proof", "memory"];
     for name in compared.iter().chain(&alone) {
         let row = &rows[*name];

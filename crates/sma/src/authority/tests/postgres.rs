@@ -51,7 +51,7 @@ async fn second_server_joins_with_a_copy_of_the_key_and_sees_every_use() {
     let url = cluster.database("shared");
     let first = tempfile::tempdir().unwrap();
     init_in(first.path(), "MFG", &url).unwrap();
-    assert_eq!(std::fs::read_dir(first.path()).unwrap().count(), 3, "the key, the statement and the lock");
+    assert_eq!(std::fs::read_dir(first.path()).unwrap().count(), 4, "the key, two statements and the lock");
     let second = folder_with_key_of(&first);
     let (one, two) = (open_in(first.path(), Some(&url)).unwrap(), open_in(second.path(), Some(&url)).unwrap());
     assert_eq!(two.authority_id().as_str(), "MFG");
