@@ -117,7 +117,7 @@ impl Authority {
         let most = most(bench, MOST_V1).min(400_000);
         let bare = bare::version_1(&self.cameras);
         let turns = self.turns(bench, shape, bare, Vec::new(), |questions, _| questions.version_1(most, shape))?;
-        Ok(load::row(&turns.0, &turns.1).ratio_at_least(0.70).detail("cameras", f64::from(self.cameras.count())))
+        Ok(row(&turns.0, &turns.1).ratio_at_least(0.70).detail("cameras", f64::from(self.cameras.count())))
     }
 
     fn version_2(&self, bench: &Bench, shape: Shape) -> anyhow::Result<Row> {
@@ -134,7 +134,7 @@ impl Authority {
             };
             questions.version_2(most, shape, to)
         })?;
-        Ok(load::row(&turns.0, &turns.1).ratio_at_least(0.70).detail("cameras", f64::from(self.cameras.count())))
+        Ok(row(&turns.0, &turns.1).ratio_at_least(0.70).detail("cameras", f64::from(self.cameras.count())))
     }
 
     /// The signer in use, alone on all processors, against the whole authority that uses it.
@@ -159,7 +159,7 @@ impl Authority {
         }
         host.block_on(sma.close());
         host.end()?;
-        let row = load::row(&whole, &whole);
+        let row = row(&whole, &whole);
         let reference = Some(measure::median(raw));
         Ok(Row { reference, reference_latency: None, ..row }.ratio_at_least(0.80))
     }
@@ -202,6 +202,10 @@ fn serve(host: &Host, sma: &Sma) -> anyhow::Result<SocketAddr> {
     let bound = host.bind()?;
     let router = sma.router(Authenticator::open(bound.local_addr())?);
     Ok(host.serve(bound, router))
+}
+
+fn row(references: &[Turn], ours: &[Turn]) -> Row {
+    Row { unit: "tokens/s", ..load::row(references, ours) }
 }
 
 fn load_of(bench: &Bench, shape: Shape, requests: Vec<Vec<u8>>) -> Load {
