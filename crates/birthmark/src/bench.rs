@@ -19,6 +19,7 @@ mod memory;
 mod proof;
 mod raw_hash;
 mod records;
+mod registry;
 mod row;
 mod sensor;
 mod sma;
@@ -62,6 +63,8 @@ enum Part {
     Sma,
     /// Services: look-up, intake, submit to proof, memory, disk, proof.
     System,
+    /// A network of `--validators` node processes: rate, finality, disk, proofs, start after SIGKILL.
+    Registry,
 }
 
 /// How long and how much.
@@ -76,6 +79,9 @@ struct Options {
     /// Records of the registry that is asked.
     #[arg(long, global = true, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     records: u32,
+    /// Validators of the network that `registry` measures.
+    #[arg(long, global = true, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=22))]
+    validators: u32,
     /// Single operations that are timed one by one.
     #[arg(long, global = true, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     samples: u32,
@@ -119,6 +125,9 @@ fn measure_all(args: &Args) -> anyhow::Result<usize> {
     }
     if wanted(Part::System) {
         system(&bench, &mut table);
+    }
+    if wanted(Part::Registry) {
+        registry::measure(&bench, &mut table);
     }
     if wanted(Part::Sma) {
         sma::measure(&bench, &mut table);

@@ -7,6 +7,7 @@ mod demo;
 mod load;
 mod network;
 mod outlet;
+mod processes;
 mod roles;
 mod serve;
 mod terminal;

@@ -72,7 +72,11 @@ impl Waiting {
     }
 
     pub(crate) fn advance(&self) {
-        self.0.inc(1);
+        self.advance_by(1);
+    }
+
+    pub(crate) fn advance_by(&self, done: u64) {
+        self.0.inc(done);
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) const NAME: &str = "durable_submit";
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let _waiting = Waiting::new("measuring durable_submit");
-    let installation = Installation::new(bench)?;
+    let installation = Installation::new(bench, 1)?;
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let (ours, bare) = (Host::new("bench-intake")?, Host::new("bench-bare")?);
     let bound = ours.bind()?;

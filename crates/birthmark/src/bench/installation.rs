@@ -1,4 +1,4 @@
-//! A network of one in a temporary folder, and its services in this process.
+//! A network in a temporary folder, and the services of one with one validator in this process.
 //!
 //! For: the same parts that `demo` runs as processes, opened with the defaults of their roles.
 //! Not for: load (`load`), nor for what is asked.
@@ -40,7 +40,7 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    pub(super) fn new(bench: &Bench) -> anyhow::Result<Self> {
+    pub(super) fn new(bench: &Bench, validators: usize) -> anyhow::Result<Self> {
         let folder = bench.folder()?;
         let authority = AuthorityId::new("SIMULATED_MFG_001")?;
         let statement =
@@ -51,7 +51,7 @@ impl Installation {
             "bench.birthmark.invalid/log",
             statement,
             &aggregator,
-            &network::places::local(1)?,
+            &network::places::local(validators)?,
         )?;
         let (network, network_file) = read_network(&folder.path().join("network.json"))?;
         Ok(Self { folder, network, authority, network_file })

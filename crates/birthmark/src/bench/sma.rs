@@ -67,7 +67,7 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) {
         (version_2, "validate_v2_per_s", "validate_v2_ratio"),
         (endorse, "endorse_per_s", "endorse_ratio"),
     ] {
-        table.lift(name, per_second, ratio);
+        table.lift(name, &[(per_second, "ours"), (ratio, "ratio")]);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::terminal::Waiting;
 pub(super) const NAME: &str = "submit_to_proof";
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
-    let installation = Installation::new(bench)?;
+    let installation = Installation::new(bench, 1)?;
     let host = Host::new("bench-all")?;
     let node = installation.node(&host)?;
     let (authority, aggregator) = (host.bind()?, host.bind()?);

@@ -78,12 +78,23 @@ impl Table {
         }
     }
 
-    /// Puts a row's rate and ratio beside the rows, under names of their own.
-    pub(super) fn lift(&mut self, row: &str, rate: &str, ratio: &str) {
-        let Some(Value::Object(object)) = &mut self.json else { return };
-        for (name, field) in [(rate, "ours"), (ratio, "ratio")] {
-            let figure = self.rows.get(row).and_then(|row| row.get(field)).cloned();
-            object.insert(name.to_owned(), figure.unwrap_or(Value::Null));
+    /// Puts fields of a row beside the rows, under names of their own: `(name, field)`.
+    pub(super) fn lift(&mut self, row: &str, fields: &[(&str, &str)]) {
+        for (name, field) in fields {
+            self.put(name, self.figure(&format!("/{row}/{field}")).unwrap_or(Value::Null));
+        }
+    }
+
+    /// A figure of a row that was measured, by its JSON pointer below the rows.
+    pub(super) fn figure(&self, pointer: &str) -> Option<Value> {
+        let (row, field) = pointer.strip_prefix('/')?.split_once('/')?;
+        self.rows.get(row)?.pointer(&format!("/{field}")).cloned()
+    }
+
+    /// Puts a value beside the rows.
+    pub(super) fn put(&mut self, name: &str, value: Value) {
+        if let Some(Value::Object(object)) = &mut self.json {
+            object.insert(name.to_owned(), value);
         }
     }
 

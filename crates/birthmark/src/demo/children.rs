@@ -4,7 +4,7 @@
 //! which the system closes even after SIGKILL. Their logs go to files in `logs/`.
 
 use std::fs::OpenOptions;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::folder::Folder;
 use super::report::Report;
-use crate::network::{self, places};
+use crate::network::places;
+use crate::processes::{self, NodePorts, free_port, loopback, service};
 use crate::terminal::Waiting;
 
 /// Where the services are to listen; 0 is any free port. For nodes, the first one's.
@@ -120,12 +121,12 @@ pub(super) async fn start(
         // The authority tells cameras where the aggregator is, and the aggregator asks the authority: one
         // of the two addresses has to be known before its process runs.
         let aggregator_port = if ports.aggregator == 0 { free_port()? } else { ports.aggregator };
-        let mut sma = command("sma", &folder.role("sma"), ports.sma);
+        let mut sma = Command::from(service("sma", &folder.role("sma"), ports.sma));
         sma.arg("--aggregator-url").arg(format!("http://{}", loopback(aggregator_port)));
         sma.arg("--network").arg(folder.network_file());
         let sma = launch(&mut services, folder, ("sma", Kind::Indispensable), sma).await?.0;
 
-        let mut aggregator = command("aggregator", &folder.role("aggregator"), aggregator_port);
+        let mut aggregator = Command::from(service("aggregator", &folder.role("aggregator"), aggregator_port));
         aggregator.arg("--network").arg(folder.network_file());
         aggregator.args(["--sma-url", &sma, "--mix-delay", "0"]);
         for node in &nodes {
@@ -186,18 +187,6 @@ impl Service {
     }
 }
 
-fn command(role: &str, data: &Path, port: u16) -> Command {
-    // This very binary, even if the file it came from has been replaced meanwhile.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(role).arg("serve").arg("--child-of-demo").arg("--data").arg(data);
-    command.arg("--listen").arg(loopback(port).to_string());
-    // Settings of other installations must not reach into the demo.
-    for name in SETTINGS {
-        command.env_remove(name);
-    }
-    command
-}
-
 /// The services of a demo that was killed notice it and end, but not at once; until then they hold their
 /// folders and ports.
 async fn wait_for_earlier(folder: &Path) -> anyhow::Result<()> {
@@ -213,34 +202,15 @@ async fn wait_for_earlier(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Starts all validators. Each is told where the others are in this run.
+/// Starts all validators.
 async fn launch_nodes(services: &mut Vec<Service>, folder: &Folder, ports: Ports) -> anyhow::Result<Vec<NodeAt>> {
-    let count = folder.validators();
-    if count == 1 {
-        let mut node = command("node", &folder.role(network::NODE), ports.node);
-        node.arg("--network").arg(folder.network_file()).arg("--p2p-listen").arg(loopback(ports.p2p).to_string());
-        let (url, pid) = launch(services, folder, ("node", Kind::Indispensable), node).await?;
-        return Ok(vec![NodeAt { name: network::NODE.to_owned(), url, pid }]);
-    }
-    let p2p = match ports.p2p {
-        0 => free_ports(count)?,
-        base => (0..count).map(|number| places::port_of(base, number)).collect::<anyhow::Result<_>>()?,
-    };
-    let peers = (0..count).zip(&p2p).map(|(number, port)| {
-        let key = network::consensus_key(&folder.role(&places::name(number)))?;
-        Ok(format!("{key}={}", loopback(*port)))
-    });
-    let peers = peers.collect::<anyhow::Result<Vec<_>>>()?;
-    let mut nodes = Vec::with_capacity(count);
-    for (number, port) in p2p.iter().enumerate() {
-        let name = places::name(number);
-        let mut node = command("node", &folder.role(&name), places::port_of(ports.node, number)?);
-        node.arg("--network").arg(folder.network_file()).args(["--submitter", &name, "--p2p-network", "local"]);
-        node.arg("--p2p-listen").arg(loopback(*port).to_string());
-        for peer in &peers {
-            node.args(["--peer", peer]);
-        }
-        let (url, pid) = launch(services, folder, (&name, Kind::Validator), node).await?;
+    let ports = NodePorts { http: ports.node, p2p: ports.p2p };
+    let commands = processes::nodes(folder.path(), folder.validators(), ports)?;
+    let alone = commands.len() == 1;
+    let mut nodes = Vec::with_capacity(commands.len());
+    for (name, command) in commands {
+        let (role, kind) = if alone { ("node", Kind::Indispensable) } else { (name.as_str(), Kind::Validator) };
+        let (url, pid) = launch(services, folder, (role, kind), command.into()).await?;
         nodes.push(NodeAt { name, url, pid });
     }
     Ok(nodes)
@@ -285,29 +255,6 @@ fn check_free(flag: &str, port: u16) -> anyhow::Result<()> {
         .with_context(|| format!("port {port} cannot be used; choose another with {flag}, or {flag} 0 for any"))
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(loopback(0)).context("there is no free port")?;
-    Ok(listener.local_addr()?.port())
-}
-
-/// Ports for connections between validators, which must be known before any of them listens. They lie below
-/// those that the system gives to outgoing connections; each process begins elsewhere, and all are held
-/// until the last one is known.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let first = std::process::id().wrapping_mul(89);
-    let tried = (0..FREE_PORTS).filter_map(|number| {
-        let above = first.wrapping_add(number) % FREE_PORTS;
-        TcpListener::bind(loopback(u16::try_from(LEAST_FREE_PORT + above).ok()?)).ok()
-    });
-    let held: Vec<_> = tried.take(count).collect();
-    anyhow::ensure!(held.len() == count, "there are no free ports for the validators");
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
-}
-
-const fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
-}
-
 /// Why a service ended, if the end of its log says so.
 fn reason(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
@@ -324,19 +271,6 @@ fn reason(log: &Path) -> String {
     )
 }
 
-const LEAST_FREE_PORT: u32 = 10_000;
-const FREE_PORTS: u32 = 20_000;
 /// A little more than the services give themselves to drain.
 const EARLIER: Duration = Duration::from_secs(15);
 const START: Duration = Duration::from_mins(1);
-const SETTINGS: [&str; 9] = [
-    "AGGREGATOR_URL",
-    "AGGREGATOR_NODE_ID",
-    "SMA_URL",
-    "SMA_PUBLIC_URL",
-    "SMA_VALIDATION_ENDPOINT",
-    "SMA_DATA_DIR",
-    "BLOCKCHAIN_URL",
-    "BLOCKCHAIN_ENDPOINT",
-    "DATABASE_URL",
-];

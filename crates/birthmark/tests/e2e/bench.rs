@@ -8,7 +8,8 @@ fn every_row_is_measured() {
     let small =
         ["--seconds", "1", "--devices", "500", "--records", "512", "--samples", "3", "--sensor-size", "640x480"];
     let within = ["bench", "--json", "--folder", folder.path().to_str().unwrap()];
-    let output = run(&[within.as_slice(), &small].concat());
+    // Four have a test of their own.
+    let output = run(&[within.as_slice(), &["--validators", "1"], &small].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let objects = json_lines(&output);
     assert_eq!(objects.len(), 1, "one object");
@@ -28,7 +29,31 @@ fn every_row_is_measured() {
     for name in ["validate_per_s", "validate_ratio", "validate_v2_ratio", "endorse_per_s", "endorse_ratio"] {
         assert!(objects[0][name].as_f64().is_some_and(f64::is_finite), "{name}");
     }
-    assert_eq!(rows.len(), compared.len() + alone.len(), "{rows:?}");
+    let registry = ["records", "finality", "disk", "proof", "absence", "reopen"];
+    for name in registry.map(|name| format!("registry_{name}")) {
+        assert!(rows[&name]["ours"].as_f64().is_some_and(f64::is_finite), "{name}: {}", rows[&name]);
+    }
+    assert_eq!(rows.len(), compared.len() + alone.len() + registry.len(), "{rows:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn four_validators_give_the_figures_that_programs_look_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let within = ["bench", "registry", "--validators", "4", "--json", "--folder", folder.path().to_str().unwrap()];
+    let output = run(&[within.as_slice(), &["--records", "700", "--samples", "3"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let objects = json_lines(&output);
+    assert_eq!(objects.len(), 1, "one object");
+    let figures = ["/records_per_s", "/finality_ms/p50", "/finality_ms/p99", "/bytes_per_hash", "/proof_bytes"];
+    for name in figures.iter().chain(&["/verify_us", "/absence_proof_bytes", "/reopen_ms"]) {
+        let figure = objects[0].pointer(name).and_then(serde_json::Value::as_f64);
+        assert!(figure.is_some_and(|figure| figure > 0.0 && figure.is_finite()), "{name}: {}", objects[0]);
+    }
+    assert_eq!(objects[0]["validators"], 4);
+    let row = &objects[0]["rows"]["registry_records"];
+    assert!(row["ratio"].as_f64().is_some_and(f64::is_finite), "beside a network of one: {row}");
+    assert_eq!(row["details"]["recorded"], 700.0, "all of them, the last batch a part of one");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
