@@ -80,8 +80,9 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(2);
     }
     birthmark_service::process::raise_open_files();
-    // That nobody could read what `verify` found is "could not be checked".
-    let unsaid = if matches!(cli.command, Command::Verify(_)) { ExitCode::from(3) } else { ExitCode::FAILURE };
+    // That nobody could read what a check found is "could not be checked".
+    let checks = matches!(cli.command, Command::Verify(_) | Command::Node(roles::node::Command::Fsck(_)));
+    let unsaid = if checks { ExitCode::from(3) } else { ExitCode::FAILURE };
     terminal::settle(carry_out(cli.command), unsaid)
 }
 
@@ -94,7 +95,12 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Camera(command) => return camera::run(&command),
         Command::Sma(command) => roles::sma::run(command),
         Command::Aggregator(command) => roles::aggregator::run(command),
-        Command::Node(command) => roles::node::run(command),
+        Command::Node(command) => {
+            return roles::node::run(command).unwrap_or_else(|error| {
+                terminal::complain(&error);
+                ExitCode::FAILURE
+            });
+        }
         Command::Network(command) => network::run(&command),
         Command::Credential(args) => roles::credential::run(&args),
         Command::Completions { shell } => {

@@ -357,7 +357,7 @@ impl std::fmt::Debug for View<'_> {
     }
 }
 
-fn record_leaf(bytes: &[u8]) -> Result<RecordLeaf, StoreError> {
+pub(crate) fn record_leaf(bytes: &[u8]) -> Result<RecordLeaf, StoreError> {
     match Leaf::decode(bytes) {
         Ok(Leaf::Record(record)) => Ok(record),
         Ok(Leaf::Block(_)) | Err(_) => Err(StoreError::Damaged { what: "what should be a record's leaf is none" }),

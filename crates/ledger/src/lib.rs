@@ -3,7 +3,7 @@
 //! The way of a block: `block` decodes it, `rules` judge it with `endorsements`, `apply` turns it into
 //! changes, `index` says what that does to the lists of records and `trie` to the index root, `store`
 //! commits all atomically.
-//! [`Ledger`] ties these together.
+//! [`Ledger`] ties these together; [`fsck`] computes all of it again.
 //!
 //! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone
 //! (`birthmark-node`).
@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod block;
 pub mod endorsements;
+pub mod fsck;
 pub mod index;
 mod ledger;
 pub mod rules;

@@ -33,7 +33,7 @@ use birthmark_core::time::Minute;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 pub(crate) use self::edge::Edge;
-use self::edge::tile_key;
+pub(crate) use self::edge::tile_key;
 pub(crate) use self::reader::StoreReader;
 
 use crate::apply::Changes;
@@ -105,6 +105,34 @@ pub(crate) struct Store {
     endorsements: Keyspace,
 }
 
+/// A keyspace, for whoever goes through all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Meta,
+    Leaves,
+    Tiles,
+    Index,
+    Bodies,
+    Blocks,
+    Starts,
+    Endorsements,
+}
+
+impl Section {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Leaves => "leaves",
+            Self::Tiles => "tiles",
+            Self::Index => "index",
+            Self::Bodies => "bodies",
+            Self::Blocks => "blocks",
+            Self::Starts => "starts",
+            Self::Endorsements => "endorsements",
+        }
+    }
+}
+
 /// The identity of a block that is committed.
 pub(crate) struct BlockId {
     pub(crate) digest: [u8; 32],
@@ -147,6 +175,19 @@ impl Store {
                 Ok(batch.commit()?)
             }
             _ => Err(StoreError::OtherNetwork),
+        }
+    }
+
+    const fn keyspace(&self, section: Section) -> &Keyspace {
+        match section {
+            Section::Meta => &self.meta,
+            Section::Leaves => &self.leaves,
+            Section::Tiles => &self.tiles,
+            Section::Index => &self.index,
+            Section::Bodies => &self.bodies,
+            Section::Blocks => &self.blocks,
+            Section::Starts => &self.starts,
+            Section::Endorsements => &self.endorsements,
         }
     }
 
@@ -252,6 +293,12 @@ impl Store {
         }
         self.sync().unwrap();
     }
+
+    /// Moves all of a keyspace from the journal into its tables; gives the folder with them.
+    pub(crate) fn flush(&self, section: Section) -> std::path::PathBuf {
+        self.keyspace(section).rotate_memtable_and_wait().unwrap();
+        self.keyspace(section).path().to_owned()
+    }
 }
 
 impl Head {
@@ -280,7 +327,7 @@ impl std::fmt::Debug for Store {
 
 const REBUILDING: &str = "rebuilding";
 /// 2: block leaves carry the root of the index, and tiles their middle hashes.
-const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 2;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// The least that `fjall` takes. Whatever is in the journals is read again at the start.

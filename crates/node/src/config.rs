@@ -61,6 +61,9 @@ pub enum NodeError {
     /// The folder is in use.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// There is nothing to check or to mend.
+    #[error("{0} holds no ledger")]
+    NoLedger(PathBuf),
     /// A key cannot be read.
     #[error(transparent)]
     Key(#[from] SecretFileError),

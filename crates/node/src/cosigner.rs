@@ -80,6 +80,12 @@ pub fn create_state(data_dir: &Path) -> Result<(), SecretFileError> {
     secret_file::create(&data_dir.join(STATE_FILE), encode((0, EMPTY_ROOT)).as_bytes())
 }
 
+/// Size and root of the tree that was signed last.
+pub(crate) fn last_signed(data_dir: &Path) -> Result<(u64, TreeHash), CosignerError> {
+    let bytes = secret_file::read(&data_dir.join(STATE_FILE), MAX_STATE)?;
+    std::str::from_utf8(&bytes).ok().and_then(decode).ok_or(CosignerError::Damaged)
+}
+
 impl Cosigner {
     /// Reads the state. `published` is the size of the newest checkpoint in the node's own store.
     pub(crate) fn open(
@@ -89,8 +95,7 @@ impl Cosigner {
         published: u64,
     ) -> Result<Self, CosignerError> {
         let path = data_dir.join(STATE_FILE);
-        let bytes = secret_file::read(&path, MAX_STATE)?;
-        let last = std::str::from_utf8(&bytes).ok().and_then(decode).ok_or(CosignerError::Damaged)?;
+        let last = last_signed(data_dir)?;
         if last.0 < published {
             return Err(CosignerError::Behind { state: last.0, published });
         }
@@ -156,7 +161,7 @@ fn decode(text: &str) -> Option<(u64, TreeHash)> {
     (encode((size, root)) == text).then_some((size, root))
 }
 
-const STATE_FILE: &str = "cosign.state";
+pub(crate) const STATE_FILE: &str = "cosign.state";
 const HEADER: &str = "birthmark/cosign-state/v1";
 const MAX_STATE: usize = 256;
 

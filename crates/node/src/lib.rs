@@ -17,6 +17,7 @@ mod collector;
 mod committee;
 mod config;
 mod cosigner;
+mod fsck;
 mod http;
 mod lookup;
 mod mempool;
@@ -28,8 +29,11 @@ mod statement;
 #[cfg(test)]
 mod testing;
 
+pub use birthmark_ledger::Rebuilt;
+pub use birthmark_ledger::fsck::{Damage, Location, Progress, Sound};
 pub use config::{KeyFiles, NodeConfig, NodeError};
 pub use cosigner::{CosignerError, create_state};
+pub use fsck::{fsck, rebuild_index};
 pub use node::Node;
 pub use peers::PeerNetwork;
 

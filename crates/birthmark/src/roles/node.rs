@@ -1,9 +1,11 @@
-//! `birthmark node serve`.
+//! `birthmark node serve`, and what is done with a node that is stopped (`upkeep`).
 
 mod file;
+pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -23,6 +25,10 @@ use crate::serve::{CallerArgs, ServeArgs, block_on};
 pub(crate) enum Command {
     /// Order, record and prove.
     Serve(Box<NodeServeArgs>),
+    /// Check a stopped node's ledger: compute everything again and name the first damaged place.
+    Fsck(upkeep::FsckArgs),
+    /// Compute a stopped node's index anew from its log.
+    RebuildIndex(upkeep::UpkeepArgs),
 }
 
 /// Flags of `node serve`. What a flag does not say, the file says, else the default.
@@ -79,9 +85,12 @@ impl FromStr for Peer {
     }
 }
 
-pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+/// Runs one of them; `fsck` says by its exit code more than success.
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => block_on(serve(*args)),
+        Command::Serve(args) => block_on(serve(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Fsck(args) => Ok(upkeep::fsck(&args)),
+        Command::RebuildIndex(args) => upkeep::rebuild_index(&args).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -10,6 +10,8 @@ mod demo;
 #[cfg(test)]
 mod enroll;
 #[cfg(test)]
+mod fsck;
+#[cfg(test)]
 mod independent;
 #[cfg(test)]
 mod installation;

@@ -18,6 +18,7 @@ use crate::testing::{endorse, endorsement_key};
 mod endorsed;
 
 mod crash;
+mod fsck;
 mod index;
 
 const MINUTE: u32 = 29_000_000;

@@ -48,7 +48,7 @@ impl Edge {
     }
 
     /// Appends leaves and tells `write` of each tile that changed.
-    pub(super) fn append<'a>(
+    pub(crate) fn append<'a>(
         &mut self,
         leaves: impl Iterator<Item = &'a [u8]>,
         mut write: impl FnMut(u8, u64, &[u8]),
@@ -108,7 +108,7 @@ pub(super) fn hash_in(tile: &[u8], place: &SubtreePlace, level: u8, index: u64) 
     Ok(merkle::root_of(&below))
 }
 
-pub(super) fn tile_key(level: u8, index: u64) -> [u8; 9] {
+pub(crate) fn tile_key(level: u8, index: u64) -> [u8; 9] {
     let mut key = [level; 9];
     if let Some(rest) = key.last_chunk_mut() {
         *rest = index.to_be_bytes();

@@ -1,5 +1,6 @@
 //! Reading one consistent state of the store, while the writer goes on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use birthmark_core::batch::Assurance;
@@ -16,7 +17,7 @@ use birthmark_core::time::Minute;
 use fjall::{Keyspace, Readable, Snapshot};
 
 use super::edge::{HASH_LEN, hash_in, tile_key};
-use super::{REBUILDING, Store, StoreError};
+use super::{REBUILDING, Section, Store, StoreError};
 use crate::ledger::{BlockInfo, Head};
 use crate::trie::{Prefix, Trie};
 
@@ -33,6 +34,31 @@ impl StoreReader {
 
     fn get(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Option<fjall::UserValue>, StoreError> {
         Ok(self.snapshot.get(keyspace, key)?)
+    }
+
+    /// A value as it is stored.
+    pub(crate) fn raw(&self, section: Section, key: &[u8]) -> Result<Option<fjall::UserValue>, StoreError> {
+        self.get(self.store.keyspace(section), key)
+    }
+
+    /// All of a keyspace in order.
+    pub(crate) fn all(&self, section: Section) -> impl Iterator<Item = Result<Entry, StoreError>> + use<> {
+        self.from(section, &[])
+    }
+
+    /// All of a keyspace from a key on.
+    pub(crate) fn from(
+        &self,
+        section: Section,
+        first: &[u8],
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> + use<> {
+        let entries = self.snapshot.range(self.store.keyspace(section), first.to_vec()..);
+        entries.map(|entry| Ok(entry.into_inner()?))
+    }
+
+    /// The folder of a keyspace's files.
+    pub(crate) fn path(&self, section: Section) -> &Path {
+        self.store.keyspace(section).path()
     }
 
     /// The last committed block; nothing in a fresh store.
@@ -86,7 +112,7 @@ impl StoreReader {
     }
 
     /// About how many keys the index has: those that got new values count more than once for a while.
-    fn about_keys(&self) -> u64 {
+    pub(crate) fn about_keys(&self) -> u64 {
         self.store.index.approximate_len() as u64
     }
 
@@ -102,7 +128,11 @@ impl StoreReader {
     }
 
     pub(crate) fn body(&self, digest: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
-        let Some(bytes) = self.get(&self.store.bodies, digest.as_bytes())? else { return Ok(None) };
+        self.body_at(digest.as_bytes())
+    }
+
+    pub(crate) fn body_at(&self, digest: &[u8]) -> Result<Option<(TxId, Assurance)>, StoreError> {
+        let Some(bytes) = self.get(&self.store.bodies, digest)? else { return Ok(None) };
         let mut reader = Reader::new(&bytes);
         Ok(Some((TxId(reader.be64("tx_id")?), Assurance::from_number(reader.u8("assurance")?)?)))
     }
@@ -113,15 +143,7 @@ impl StoreReader {
 
     pub(crate) fn block(&self, height: Height) -> Result<Option<BlockInfo>, StoreError> {
         let Some(bytes) = self.get(&self.store.blocks, height.0.to_be_bytes())? else { return Ok(None) };
-        let mut reader = Reader::new(&bytes);
-        Ok(Some(BlockInfo {
-            height,
-            digest: reader.array("digest")?,
-            parent: reader.array("parent")?,
-            minute: Minute(reader.be32("minute")?),
-            first: TxId(reader.be64("first")?),
-            count: reader.be32("count")?,
-        }))
+        BlockInfo::decode(height, &bytes).map(Some)
     }
 
     /// The block that a leaf came with.
@@ -143,5 +165,24 @@ impl StoreReader {
         let place = SubtreePlace::of(level, index)?;
         let tile = self.tile(place.tile_level, place.tile_index, 1)?;
         Ok(hash_in(&tile, &place, level, index)?)
+    }
+}
+
+/// A key and its value.
+type Entry = (fjall::UserKey, fjall::UserValue);
+
+impl BlockInfo {
+    /// Reads a row of `blocks`.
+    pub(crate) fn decode(height: Height, row: &[u8]) -> Result<Self, StoreError> {
+        let mut reader = Reader::new(row);
+        let block = Self {
+            height,
+            digest: reader.array("digest")?,
+            parent: reader.array("parent")?,
+            minute: Minute(reader.be32("minute")?),
+            first: TxId(reader.be64("first")?),
+            count: reader.be32("count")?,
+        };
+        Ok(block)
     }
 }
