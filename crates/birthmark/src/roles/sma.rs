@@ -38,7 +38,7 @@ pub(crate) enum Command {
     ///
     /// One camera is printed, or written to --out FILE. Cameras of a list (--csv FILE: a header line with
     /// `device_serial,device_family,nuc_hash` and, if wanted, `min_token_version`) are written to
-    /// --out DIR/<serial>.json, mode 0600. All its lines are checked before the first camera is registered.
+    /// --out DIR/SERIAL.json, mode 0600. All its lines are checked before the first camera is registered.
     Provision(Box<provision::ProvisionArgs>),
     /// Show, revoke, restore and change one camera.
     #[command(subcommand)]
