@@ -128,7 +128,7 @@ fn proof_wish(query: Option<&str>) -> Result<ProofWish, Problem> {
 fn unavailable(error: &StoreError) -> Problem {
     match error {
         StoreError::Busy | StoreError::Closed(_) => Problem::busy(),
-        StoreError::Postgres(_) | StoreError::Unreachable(_) | StoreError::TimedOut(_) => {
+        StoreError::Postgres(_) => {
             // Debug: while the server is away, every request brings one. The stages say it aloud.
             tracing::debug!(%error, "the database does not answer");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer now")

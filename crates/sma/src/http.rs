@@ -21,6 +21,7 @@
 //! GET  /health, /ready                       anyone
 //! ```
 
+mod administered;
 mod audit;
 mod authority;
 mod device;
@@ -44,6 +45,7 @@ use axum::extract::FromRef;
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use birthmark_service::auth::Authenticator;
+use birthmark_service::postgres::PostgresError;
 use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
 
@@ -102,7 +104,7 @@ pub(crate) fn router(sma: Sma, authenticator: Authenticator) -> Router {
 fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::Busy => Problem::busy(),
-        StoreError::Unreachable(_) | StoreError::TimedOut(_) | StoreError::Contended => {
+        StoreError::Postgres(PostgresError::Unreachable(_) | PostgresError::TimedOut(_)) | StoreError::Contended => {
             tracing::warn!(%error, "the database is away; the request was answered with an error");
             Problem::busy()
         }

@@ -4,10 +4,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use birthmark_service::gather::GatherError;
-use birthmark_service::postgres::{PostgresError, PostgresOpenError, StatementError};
+use birthmark_service::postgres::{PostgresError, PostgresOpenError};
 use birthmark_service::secret_file::SecretFileError;
 use birthmark_service::sqlite::{OpenError, ReadError, WriteError};
 
@@ -25,15 +24,9 @@ pub enum StoreError {
     /// A statement or a commit failed; nothing of it remains.
     #[error("SQLite: {0}")]
     Sqlite(Arc<rusqlite::Error>),
-    /// A statement or a commit failed, or the connection was lost on the way: it may have been stored.
-    #[error("PostgreSQL: {0}")]
-    Postgres(StatementError),
-    /// There is no connection to be had.
-    #[error("PostgreSQL cannot be reached: {0}")]
-    Unreachable(Arc<str>),
-    /// It neither answered nor failed: it may have been stored.
-    #[error("PostgreSQL has not answered for {} seconds", .0.as_secs())]
-    TimedOut(Duration),
+    /// PostgreSQL failed, or was away: unless it could not be reached, it may have been stored.
+    #[error(transparent)]
+    Postgres(PostgresError),
     /// What is stored cannot be read.
     #[error("the database could not be read: {0}")]
     Unreadable(Arc<str>),
@@ -100,12 +93,7 @@ impl StoreError {
     pub(crate) const fn is_final(&self) -> bool {
         match self {
             Self::Closed(_) | Self::Unreadable(_) => true,
-            Self::Busy
-            | Self::Sqlite(_)
-            | Self::Postgres(_)
-            | Self::Unreachable(_)
-            | Self::TimedOut(_)
-            | Self::Panicked => false,
+            Self::Busy | Self::Sqlite(_) | Self::Postgres(_) | Self::Panicked => false,
         }
     }
 
@@ -140,11 +128,11 @@ impl From<ReadError> for StoreError {
 impl From<PostgresError> for StoreError {
     fn from(error: PostgresError) -> Self {
         match error {
-            PostgresError::Statement(error) => Self::Postgres(error),
-            PostgresError::Unreachable(cause) => Self::Unreachable(cause),
-            PostgresError::TimedOut(time) => Self::TimedOut(time),
             PostgresError::Closed(reason) => Self::Closed(reason),
             PostgresError::Panicked => Self::Panicked,
+            PostgresError::Statement(_) | PostgresError::Unreachable(_) | PostgresError::TimedOut(_) => {
+                Self::Postgres(error)
+            }
         }
     }
 }

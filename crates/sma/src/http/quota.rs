@@ -9,28 +9,21 @@
 //! ```
 
 use axum::Json;
-use axum::extract::State;
-use birthmark_service::auth::Caller;
 use birthmark_service::extract::StrictJson;
 use birthmark_service::problem::Problem;
 
-use super::path::Serial;
-use super::{ADMIN, control_problem};
-use crate::authority::Sma;
+use super::administered::Administered;
+use super::control_problem;
 use crate::quota::QuotaOverride;
 use crate::views::DeviceView;
 
 const MAX_BODY: usize = 1024;
 
 pub(super) async fn handle(
-    State(sma): State<Sma>,
-    caller: Caller,
-    serial: Result<Serial, Problem>,
-    quota: Result<StrictJson<QuotaOverride, MAX_BODY>, Problem>,
+    Administered { control, serial }: Administered,
+    StrictJson(quota): StrictJson<QuotaOverride, MAX_BODY>,
 ) -> Result<Json<DeviceView>, Problem> {
-    caller.require(&[ADMIN])?;
-    let (Serial(serial), StrictJson(quota)) = (serial?, quota?);
-    sma.control_by(caller.name()).set_quota(serial, quota).await.map(Json).map_err(|error| control_problem(&error))
+    control.set_quota(serial, quota).await.map(Json).map_err(|error| control_problem(&error))
 }
 
 #[cfg(test)]

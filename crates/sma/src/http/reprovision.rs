@@ -10,29 +10,22 @@
 //! ```
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use birthmark_service::auth::Caller;
 use birthmark_service::extract::StrictJson;
 use birthmark_service::problem::Problem;
 
-use super::path::Serial;
-use super::{ADMIN, provision, unknown_device};
-use crate::authority::Sma;
+use super::administered::Administered;
+use super::{provision, unknown_device};
 use crate::authority::control::{ReprovisionError, ReprovisionRequest};
 
 const MAX_BODY: usize = 4 * 1024;
 
 pub(super) async fn handle(
-    State(sma): State<Sma>,
-    caller: Caller,
-    serial: Result<Serial, Problem>,
-    request: Result<StrictJson<ReprovisionRequest, MAX_BODY>, Problem>,
+    Administered { control, serial }: Administered,
+    StrictJson(request): StrictJson<ReprovisionRequest, MAX_BODY>,
 ) -> Result<Response, Problem> {
-    caller.require(&[ADMIN])?;
-    let (Serial(serial), StrictJson(request)) = (serial?, request?);
-    let config = sma.control_by(caller.name()).reprovision(serial, request).await.map_err(|error| problem(&error))?;
+    let config = control.reprovision(serial, request).await.map_err(|error| problem(&error))?;
     let secret = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((StatusCode::CREATED, secret, Json(config)).into_response())
 }

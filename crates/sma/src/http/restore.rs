@@ -7,21 +7,12 @@
 //! ```
 
 use axum::Json;
-use axum::extract::State;
-use birthmark_service::auth::Caller;
 use birthmark_service::problem::Problem;
 
-use super::path::Serial;
-use super::{ADMIN, control_problem};
-use crate::authority::Sma;
+use super::administered::Administered;
+use super::control_problem;
 use crate::views::DeviceView;
 
-pub(super) async fn handle(
-    State(sma): State<Sma>,
-    caller: Caller,
-    serial: Result<Serial, Problem>,
-) -> Result<Json<DeviceView>, Problem> {
-    caller.require(&[ADMIN])?;
-    let Serial(serial) = serial?;
-    sma.control_by(caller.name()).restore(serial).await.map(Json).map_err(|error| control_problem(&error))
+pub(super) async fn handle(Administered { control, serial }: Administered) -> Result<Json<DeviceView>, Problem> {
+    control.restore(serial).await.map(Json).map_err(|error| control_problem(&error))
 }

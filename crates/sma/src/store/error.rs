@@ -4,10 +4,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use birthmark_service::gather::GatherError;
-use birthmark_service::postgres::{PostgresError, PostgresOpenError, StatementError};
+use birthmark_service::postgres::{PostgresError, PostgresOpenError};
 use birthmark_service::sqlite::{OpenError, ReadError, WriteError};
 
 /// Why nothing was done, or it is not known what was. Never a verdict: the same question may be asked
@@ -23,15 +22,9 @@ pub enum StoreError {
     /// A statement or a commit failed.
     #[error("SQLite: {0}")]
     Sqlite(Arc<rusqlite::Error>),
-    /// A statement or a commit failed, or the connection was lost.
-    #[error("PostgreSQL: {0}")]
-    Postgres(StatementError),
-    /// There is no connection to be had.
-    #[error("PostgreSQL cannot be reached: {0}")]
-    Unreachable(Arc<str>),
-    /// It neither answered nor failed.
-    #[error("PostgreSQL has not answered for {} seconds", .0.as_secs())]
-    TimedOut(Duration),
+    /// PostgreSQL failed, or was away.
+    #[error(transparent)]
+    Postgres(PostgresError),
     /// Others changed the same rows, again and again.
     #[error("others kept changing the same rows")]
     Contended,
@@ -83,11 +76,11 @@ impl From<PostgresOpenError> for StoreOpenError {
 impl From<PostgresError> for StoreError {
     fn from(error: PostgresError) -> Self {
         match error {
-            PostgresError::Statement(error) => Self::Postgres(error),
-            PostgresError::Unreachable(cause) => Self::Unreachable(cause),
-            PostgresError::TimedOut(time) => Self::TimedOut(time),
             PostgresError::Closed(reason) => Self::Closed(reason),
             PostgresError::Panicked => Self::Panicked,
+            PostgresError::Statement(_) | PostgresError::Unreachable(_) | PostgresError::TimedOut(_) => {
+                Self::Postgres(error)
+            }
         }
     }
 }

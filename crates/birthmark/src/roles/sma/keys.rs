@@ -2,7 +2,7 @@
 
 use birthmark_core::hex;
 use birthmark_core::network::{AuthorityStatement, EndorsementKeyId, EndorsementKeyState};
-use birthmark_sma::KeySize;
+use birthmark_sma::{KeyChangeView, KeySize};
 use clap::{Args, Subcommand};
 
 use super::desk::Place;
@@ -69,31 +69,29 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             let desk = place.open().await?;
             let changed = desk.rotate_key(bits).await;
             desk.close().await;
-            let changed = changed?;
-            if json {
-                terminal::say(serde_json::to_string(&changed)?);
-            } else {
-                list(&changed.authority);
-                terminal::note("put the authority's authority.json into the network file: birthmark network update");
-            }
+            changed_to(&changed?, json)?;
         }
         Command::Revoke(RevokeArgs { key_id, keys: KeysArgs { json, place } }) => {
             let desk = place.open().await?;
             let changed = desk.revoke_key(key_id).await;
             desk.close().await;
-            let changed = changed?;
-            if json {
-                terminal::say(serde_json::to_string(&changed)?);
-            } else {
-                list(&changed.authority);
-                let keys = &changed.authority.endorsement_keys;
-                if !keys.iter().any(|key| key.state == EndorsementKeyState::Current) {
-                    terminal::note("no key is current now, and nothing new is endorsed: birthmark sma keys rotate");
-                }
-                terminal::note("put the authority's authority.json into the network file: birthmark network update");
-            }
+            changed_to(&changed?, json)?;
         }
     }
+    Ok(())
+}
+
+/// The keys as they are now, and what is left to do.
+fn changed_to(changed: &KeyChangeView, json: bool) -> anyhow::Result<()> {
+    if json {
+        terminal::say(serde_json::to_string(changed)?);
+        return Ok(());
+    }
+    list(&changed.authority);
+    if !changed.authority.endorsement_keys.iter().any(|key| key.state == EndorsementKeyState::Current) {
+        terminal::note("no key is current now, and nothing new is endorsed: birthmark sma keys rotate");
+    }
+    terminal::note("put the authority's authority.json into the network file: birthmark network update");
     Ok(())
 }
 

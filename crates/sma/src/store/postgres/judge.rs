@@ -6,7 +6,7 @@
 //! read afterwards is as those left it who held the locks before. A version 1 token that two devices claim
 //! at the same moment meets the primary key of `used_token`, and the batch is judged again.
 
-use birthmark_service::postgres::{begin, connection, patiently};
+use birthmark_service::postgres::{PostgresError, begin, connection, patiently};
 use deadpool_postgres::{Object, Pool, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -225,7 +225,7 @@ async fn write_devices(transaction: &Transaction<'_>, passes: &[Pass]) -> Result
 
 /// Whether others did the same at the same moment.
 fn is_contention(error: &StoreError) -> bool {
-    let StoreError::Postgres(error) = error else { return false };
+    let StoreError::Postgres(PostgresError::Statement(error)) = error else { return false };
     [&SqlState::UNIQUE_VIOLATION, &SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED]
         .iter()
         .any(|code| error.code() == Some(*code))
