@@ -37,6 +37,7 @@ use birthmark_camera::FrameSize;
 use birthmark_camera::sensor::simulated::{DeviceSeed, Scene, SimulatedConfig, SimulatedImx477};
 use birthmark_service::shutdown;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +89,9 @@ struct Options {
     /// Cameras that the authority knows.
     #[arg(long, global = true, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     devices: u32,
+    /// Only this row, by its name in the table; may be given several times.
+    #[arg(long = "row", global = true, value_name = "NAME", value_parser = PossibleValuesParser::new(row_names()))]
+    rows: Vec<String>,
     /// Size of the simulated sensor.
     #[arg(long, global = true, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
@@ -111,6 +115,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every row that there is, in the order in which they are measured.
+fn row_names() -> impl Iterator<Item = &'static str> {
+    let camera = [raw_hash::NAME, sensor::NAME, capture::NAME];
+    let services = [proof::NAME, disk::NAME, durable_submit::NAME, submit_to_proof::NAME, memory::NAME];
+    let questions = verify::QUESTIONS.map(verify::Question::name);
+    camera.into_iter().chain(questions).chain(services).chain(registry::NAMES).chain(sma::NAMES)
 }
 
 /// Measures every row of the part; gives the number of those that failed.

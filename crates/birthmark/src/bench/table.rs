@@ -18,6 +18,8 @@ use crate::terminal::{complain, say};
 #[derive(Debug)]
 pub(super) struct Table {
     json: Option<Value>,
+    /// If there are any, others are left out.
+    wanted: Vec<String>,
     rows: Map<String, Value>,
     failed: usize,
 }
@@ -43,11 +45,14 @@ impl Table {
             ));
             say(line(&COLUMNS.map(|(title, _)| title.to_owned())));
         }
-        Self { json, rows: Map::new(), failed: 0 }
+        Self { json, wanted: options.rows.clone(), rows: Map::new(), failed: 0 }
     }
 
-    /// Measures a row and shows it.
+    /// Measures a row and shows it, if it is wanted.
     pub(super) fn measured(&mut self, name: &'static str, measure: impl FnOnce() -> anyhow::Result<Row>) {
+        if !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| wanted == name) {
+            return;
+        }
         match measure() {
             Ok(row) => self.add(name, &row),
             Err(error) => self.failed(&[name], &error),
