@@ -10,6 +10,7 @@
 
 mod connection;
 mod health;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,7 +54,8 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// The longest body that a request may declare. Extractors have their own, lower limits.
     pub max_body: u64,
-    /// For a request's head, also while a kept-alive connection is idle.
+    /// For a request's head, also while a kept-alive connection is idle; at most twice as long where the answer
+    /// before was still being sent.
     pub header_timeout: Duration,
     /// From a request's head to its answer, body included. Must exceed the longest `Prefer: wait`.
     pub request_timeout: Duration,

@@ -6,23 +6,27 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
+use futures::future::poll_fn;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::Limits;
+use super::watch::{Watch, Watched};
 use crate::extract::{declared_length, discard, too_large};
 use crate::peer::Peer;
 use crate::problem::{self, Problem};
@@ -31,8 +35,8 @@ use crate::shutdown::panic_text;
 pub(super) fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        // Time is `Watch`'s.
+        .header_read_timeout(None)
         .max_headers(limits.max_headers)
         // hyper panics below 8 KiB.
         .max_buf_size(limits.max_header_bytes.max(8 * 1024));
@@ -53,18 +57,37 @@ pub(super) async fn run(
         return;
     }
     let peer = stream.peer_addr().ok().map(Peer);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let watch = Watch::new(&limits, Instant::now());
+    let service = service_fn(|mut request: Request<Incoming>| {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        answer(router.clone(), request, limits)
+        answer(router.clone(), request, limits.max_body, &watch)
     });
+    let stream = Watched { stream, watch: &watch };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = shutdown.cancelled() => {
+    // Polled only when they have something to say, unlike the branches of a `select!`.
+    let mut events = FuturesUnordered::new();
+    events.push(shutdown.cancelled().map(|()| Event::Shutdown).boxed());
+    events.push(watch.silence().map(|()| Event::Silence).boxed());
+    let next = poll_fn(|context| match pin!(&mut events).poll_next(context) {
+        Poll::Ready(Some(event)) => Poll::Ready(Err(event)),
+        Poll::Ready(None) | Poll::Pending => connection.as_mut().poll(context).map(Ok),
+    });
+    let ended = match next.await {
+        Ok(ended) => Some(ended),
+        Err(Event::Silence) => {
+            tracing::debug!("connection closed: no request came in time");
+            return;
+        }
+        Err(Event::Shutdown) => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(limits.drain, connection.as_mut()).await.ok()
+            let both = poll_fn(|context| {
+                // Requests under way keep their own time.
+                let _ = pin!(&mut events).poll_next(context);
+                connection.as_mut().poll(context)
+            });
+            tokio::time::timeout(limits.drain, both).await.ok()
         }
     };
     match ended {
@@ -74,29 +97,45 @@ pub(super) async fn run(
     }
 }
 
-async fn answer(mut router: Router, request: Request<Incoming>, limits: Limits) -> Result<Response, Infallible> {
+/// What ends a connection from this side.
+enum Event {
+    /// The server is to end.
+    Shutdown,
+    /// No request came in time.
+    Silence,
+}
+
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    max_body: u64,
+    watch: &Watch,
+) -> Result<Response, Infallible> {
     let started = Instant::now();
+    watch.request_begins(started);
     let (method, path) = if tracing::enabled!(tracing::Level::DEBUG) {
         (Some(request.method().clone()), Some(request.uri().path().to_owned()))
     } else {
         (None, None)
     };
-    let response = if declared_length(request.headers()).is_some_and(|length| length > limits.max_body) {
+    let response = if declared_length(request.headers()).is_some_and(|length| length > max_body) {
         discard(request.map(Body::new)).await;
-        too_large(limits.max_body).into_response()
+        too_large(max_body).into_response()
     } else {
         let handled = async move { router.call(request.map(Body::new)).await };
-        match tokio::time::timeout(limits.request_timeout, AssertUnwindSafe(handled).catch_unwind()).await {
-            Ok(Ok(Ok(response))) => as_problem(response),
-            Ok(Err(panic)) => {
+        match watch.in_time(AssertUnwindSafe(handled).catch_unwind()).await {
+            Some(Ok(Ok(response))) => as_problem(response),
+            Some(Err(panic)) => {
                 tracing::error!(panic = panic_text(&*panic), "a request handler panicked");
                 Problem::internal().into_response()
             }
-            Err(_) => timed_out().into_response(),
+            None => timed_out().into_response(),
         }
     };
+    let ended = Instant::now();
+    watch.request_ends(ended);
     if let (Some(method), Some(path)) = (method, path) {
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(ended.duration_since(started).as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(%method, path, status = response.status().as_u16(), micros, "answered");
     }
     Ok(response)
