@@ -201,13 +201,15 @@ impl Writer {
     /// Returns `Ok` only when the changes of all jobs in `ran` that succeeded are on disk.
     fn transaction(
         &self,
-        waiting: &mut impl Iterator<Item = Box<dyn Job>>,
+        waiting: &mut impl ExactSizeIterator<Item = Box<dyn Job>>,
         ran: &mut Vec<Box<dyn Job>>,
     ) -> rusqlite::Result<()> {
         self.execute("BEGIN IMMEDIATE")?;
         let mut kept = 0;
+        // A job that is alone is undone with its transaction.
+        let alone = waiting.len() == 1;
         for mut job in waiting {
-            let savepoint = self.execute("SAVEPOINT job");
+            let savepoint = if alone { Ok(()) } else { self.execute("SAVEPOINT job") };
             let keep = savepoint.is_ok() && job.run(&self.connection);
             ran.push(job);
             savepoint?;
@@ -217,10 +219,12 @@ impl Writer {
             if self.connection.is_autocommit() {
                 return Err(rolled_back());
             }
-            if !keep {
-                self.execute("ROLLBACK TO job")?;
+            if !alone {
+                if !keep {
+                    self.execute("ROLLBACK TO job")?;
+                }
+                self.execute("RELEASE job")?;
             }
-            self.execute("RELEASE job")?;
             kept += u64::from(keep);
         }
         if kept == 0 {
