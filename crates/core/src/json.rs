@@ -4,6 +4,8 @@
 //! known one hidden in an ignored object, would pass. Two parsers that pick different ones of two
 //! duplicates can be made to disagree, so all are refused (RFC 8259 section 4).
 
+mod keys;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -45,13 +47,25 @@ pub enum JsonError {
 ///
 /// Depth is bounded by `serde_json` (128), size by the caller before the call.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    quick(bytes).map_or_else(|| thorough(bytes), Ok)
+}
+
+/// In one pass over the values; `None` for whatever is not plainly right.
+fn quick<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let is_plain = is_object(bytes) && keys::surely_distinct(bytes);
+    is_plain.then(|| serde_json::from_str(text).ok())?
+}
+
+/// Says what is wrong, the graver things first.
+fn thorough<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
     let mut checker = serde_json::Deserializer::from_slice(bytes);
     NoDuplicates.deserialize(&mut checker).and_then(|()| checker.end()).map_err(|e| {
         let (line, column) = (e.line(), e.column());
         if e.is_data() { JsonError::DuplicateKey { line, column } } else { JsonError::Syntax { line, column } }
     })?;
     // Derived readers take an array for a struct, field by field; the protocol's messages are objects.
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+    if !is_object(bytes) {
         return Err(JsonError::Data { line: 1, column: 1, cause: "expected an object".to_owned() });
     }
     serde_json::from_slice(bytes).map_err(|e| JsonError::Data {
@@ -59,6 +73,10 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
         column: e.column(),
         cause: redacted(&e),
     })
+}
+
+fn is_object(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }
 
 /// `serde` quotes offending strings and numbers in its messages; an error must not echo its input.
@@ -163,6 +181,8 @@ const FEW: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
@@ -223,6 +243,64 @@ mod tests {
                     assert!(matches!(error, JsonError::DuplicateKey { .. }), "{twice} of {count}: {error}");
                 }
             }
+        }
+    }
+
+    /// Pieces of which nearly everything that JSON may hold can be made, well or badly.
+    const PIECES: [&str; 26] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"a\"",
+        "\"b\"",
+        "\"x\"",
+        "\"\\u0061\"",
+        "\"\\\"\"",
+        "\"",
+        "\\",
+        "1",
+        "-0",
+        "1e9",
+        "true",
+        "null",
+        " ",
+        "\n",
+        "\u{e9}",
+        "{\"a\":",
+        "{\"x\":1,",
+        "\"x\":1",
+        ",\"b\":",
+        "\"a\":{}",
+    ];
+
+    proptest! {
+        #[test]
+        fn the_quick_way_takes_what_the_thorough_one_takes_and_reads_the_same(
+            pieces in proptest::collection::vec(0..PIECES.len(), 0..14),
+            closed: bool,
+        ) {
+            let mut text: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
+            if closed {
+                text = format!("{{\"x\":7,\"y\":{text}}}");
+            }
+            let thorough = thorough::<serde_json::Value>(text.as_bytes());
+            if let Some(quick) = quick::<serde_json::Value>(text.as_bytes()) {
+                prop_assert_eq!(quick, thorough.unwrap());
+            }
+            if quick::<Point>(text.as_bytes()).is_some() {
+                prop_assert!(super::thorough::<Point>(text.as_bytes()).is_ok(), "{text}");
+            }
+        }
+
+        #[test]
+        fn any_object_with_few_keys_is_read_the_quick_way(
+            object in proptest::collection::btree_map("[a-z]{1,9}", proptest::option::of("[ -~]{0,80}"), 0..12),
+        ) {
+            let text = serde_json::to_vec(&object).unwrap();
+            prop_assert!(quick::<serde_json::Value>(&text).is_some());
         }
     }
 
