@@ -40,18 +40,18 @@ impl Sma {
         questions: &[Question],
     ) -> Result<Vec<ValidateAnswer>, EndorseError> {
         let verdicts = self.judge(caller, questions).await?;
-        let answers = questions.iter().zip(verdicts).map(|(question, verdict)| async move {
-            let (message, endorsement) = match (verdict, &question.token) {
-                (Verdict::Failed(message), _) => (message, None),
-                (Verdict::PassedToSign, AskedToken::Bound(_, blinding)) => {
-                    (Message::Valid, Some(hex::encode(self.0.endorser.sign(blinding).await?)))
-                }
-                (Verdict::Passed | Verdict::PassedToSign, _) => (Message::Valid, None),
-            };
-            let valid = message == Message::Valid;
-            Ok(ValidateAnswer { valid, message: message.text().to_owned(), endorsement })
-        });
-        try_join_all(answers).await
+        let mut answers: Vec<_> = verdicts.iter().map(|verdict| unsigned(*verdict)).collect();
+        let mut to_sign = Vec::new();
+        for ((question, verdict), answer) in questions.iter().zip(verdicts).zip(&mut answers) {
+            if let (Verdict::PassedToSign, AskedToken::Bound(_, blinding)) = (verdict, &question.token) {
+                to_sign.push((blinding, answer));
+            }
+        }
+        let signing = to_sign.iter().map(|(blinding, _)| self.0.endorser.sign(blinding));
+        for (signature, (_, answer)) in try_join_all(signing).await?.into_iter().zip(to_sign) {
+            answer.endorsement = Some(hex::encode(signature));
+        }
+        Ok(answers)
     }
 
     /// Whether a question can be answered at all: before a token is spent.
@@ -61,6 +61,15 @@ impl Sma {
             AskedToken::Unbound(_) => Ok(()),
         }
     }
+}
+
+/// The answer as far as it needs no signature.
+fn unsigned(verdict: Verdict) -> ValidateAnswer {
+    let message = match verdict {
+        Verdict::Failed(message) => message,
+        Verdict::Passed | Verdict::PassedToSign => Message::Valid,
+    };
+    ValidateAnswer { valid: message == Message::Valid, message: message.text().to_owned(), endorsement: None }
 }
 
 /// About a millisecond's worth of version 2 tokens.

@@ -3,10 +3,11 @@
 //! For: a store loads [`Loaded`] for a batch, the rules fill in what each pass changes, the store writes
 //! the [`Pass`]es. Not for: the rules themselves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use birthmark_core::network::{EndorsementKeyId, EndorsementKeyState};
 use birthmark_core::time::Minute;
+use foldhash::HashMap;
 
 use crate::counters::{Highest, Slot, UsedCounter};
 use crate::devices::{DeviceId, Standing};

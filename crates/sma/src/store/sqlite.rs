@@ -19,6 +19,7 @@ mod merge;
 mod part;
 mod registry;
 mod rows;
+mod seen;
 mod state;
 mod tail;
 mod work;

@@ -35,7 +35,7 @@ pub(super) fn judge(
 }
 
 fn answer(connection: &Connection, rules: &Rules, state: &mut State, jobs: &[AskedJob]) -> Result<Answers, StoreError> {
-    state.read_devices(connection, jobs.iter().map(|job| job.work.0.len()).sum())?;
+    state.read_more(connection, jobs.iter().map(|job| job.work.0.len()).sum())?;
     let mut loaded = Loaded::default();
     let bound = |job: &AskedJob| job.work.0.iter().any(|question| matches!(question.token, PreparedToken::Two(_)));
     if jobs.iter().any(bound) {
@@ -84,8 +84,11 @@ fn load(
         }
         match prepared {
             PreparedToken::One { use_id, .. } => {
-                let merged = merged.first_use(*use_id)?;
-                if let Some(first) = state.tail.first_use(*use_id).or(merged) {
+                let first = match state.tail.first_use(*use_id) {
+                    None if state.may_be_merged(*use_id) => merged.first_use(*use_id)?,
+                    first => first,
+                };
+                if let Some(first) = first {
                     loaded.add_use(*use_id, first);
                 }
             }

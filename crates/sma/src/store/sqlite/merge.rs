@@ -7,8 +7,7 @@
 //! once a merge instead of once a pass. A merge that breaks off is begun anew: writing a row twice changes
 //! nothing, and the journal is emptied last.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use rusqlite::{Connection, params};
 
 use super::rows::Number;
@@ -63,11 +62,12 @@ fn write<R: Copy + Send + 'static>(
     frozen: &Frozen,
     slice: usize,
     rows: &[R],
-    statement: fn(&Connection, &[R]) -> rusqlite::Result<()>,
+    statement: fn(&Connection, &mut State, &[R]) -> rusqlite::Result<()>,
 ) -> Result<bool, StoreError> {
     for part in rows.chunks(slice) {
         let part = part.to_vec();
-        let written = step(shared, frozen, move |connection, _, _| statement(connection, &part).map(|()| false))?;
+        let written =
+            step(shared, frozen, move |connection, state, _| statement(connection, state, &part).map(|()| false))?;
         if written == Step::Overtaken {
             return Ok(false);
         }
@@ -94,16 +94,21 @@ fn step(
     })
 }
 
-fn write_tokens(connection: &Connection, rows: &[(UseId, (FirstUse, Day))]) -> rusqlite::Result<()> {
+fn write_tokens(connection: &Connection, state: &mut State, rows: &[(UseId, (FirstUse, Day))]) -> rusqlite::Result<()> {
     let mut insert = connection
         .prepare_cached("INSERT OR IGNORE INTO used_token (token, repeat_digest, day) VALUES (?1, ?2, ?3)")?;
     for (id, (first, day)) in rows {
+        state.add_merged(*id);
         insert.execute(params![id.0, first.0.map(|digest| digest.0), day.0])?;
     }
     Ok(())
 }
 
-fn write_counters(connection: &Connection, rows: &[((DeviceId, Slot), UsedCounter)]) -> rusqlite::Result<()> {
+fn write_counters(
+    connection: &Connection,
+    _: &mut State,
+    rows: &[((DeviceId, Slot), UsedCounter)],
+) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT OR REPLACE INTO used_counter (device_id, slot, counter, digest) VALUES (?1, ?2, ?3, ?4)",
     )?;
@@ -114,7 +119,11 @@ fn write_counters(connection: &Connection, rows: &[((DeviceId, Slot), UsedCounte
     Ok(())
 }
 
-fn write_devices(connection: &Connection, rows: &[(DeviceId, (Tally, Highest))]) -> rusqlite::Result<()> {
+fn write_devices(
+    connection: &Connection,
+    _: &mut State,
+    rows: &[(DeviceId, (Tally, Highest))],
+) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT OR REPLACE INTO device_use (device_id, day, day_count, highest_counter) VALUES (?1, ?2, ?3, ?4)",
     )?;

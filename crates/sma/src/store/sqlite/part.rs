@@ -3,7 +3,7 @@
 //! For: [`Part`], the same for a batch in the journal, for all that is in memory, and for what is merged.
 //! Not for: its bytes (`journal`), or where it goes (`merge`).
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::counters::{Highest, Slot, UsedCounter};
 use crate::devices::DeviceId;

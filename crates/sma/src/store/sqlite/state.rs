@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use super::journal::{self, Ends};
 use super::part::Part;
 use super::registry::Registry;
+use super::seen::Seen;
 use super::tail::Tail;
 use super::work::Tuning;
 use super::{audit, devices};
@@ -23,14 +24,16 @@ use crate::counters::Highest;
 use crate::devices::{DeviceId, Standing};
 use crate::keys::NucDigest;
 use crate::quota::Tally;
+use crate::replay::UseId;
 use crate::rules::Pass;
 use crate::store::StoreError;
 
-/// Devices and unmerged passes, and the state of the database that they are of.
+/// Devices, tokens and unmerged passes, and the state of the database that they are of.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) tail: Tail,
     registry: Registry,
+    seen: Seen,
     /// Questions since the memory of devices was last looked at, about.
     asked: usize,
     tuning: Tuning,
@@ -58,6 +61,7 @@ impl State {
         let mut state = Self {
             tail: Tail::default(),
             registry: Registry::default(),
+            seen: Seen::default(),
             asked: 0,
             tuning,
             journal: None,
@@ -87,20 +91,25 @@ impl State {
         self.at_work = false;
     }
 
-    /// Takes some more devices into memory, if there are questions enough to be worth it.
-    pub(super) fn read_devices(&mut self, connection: &Connection, questions: usize) -> Result<(), StoreError> {
+    /// Takes some more devices and tokens into memory, if there are questions enough to be worth it.
+    pub(super) fn read_more(&mut self, connection: &Connection, questions: usize) -> Result<(), StoreError> {
         self.asked = self.asked.saturating_add(questions);
         let wanted = !self.registry.is_empty() || self.asked >= self.tuning.known_from;
-        if wanted && !self.registry.is_complete() {
+        if !wanted {
+            return Ok(());
+        }
+        if self.registry.is_complete() {
+            self.seen.read_more(connection, self.tuning.read_at_once, self.tuning.most_blocks)?;
+        } else {
             self.registry.read_more(connection, self.tuning.read_at_once, &self.tail)?;
         }
         Ok(())
     }
 
-    /// Forgets the devices again if there were too few questions since the last time to be worth it.
-    pub(super) fn forget_devices(&mut self) {
+    /// Forgets them again if there were too few questions since the last time to be worth it.
+    pub(super) fn forget_known(&mut self) {
         if std::mem::take(&mut self.asked) < self.tuning.known_from {
-            self.registry = Registry::default();
+            (self.registry, self.seen) = (Registry::default(), Seen::default());
         }
     }
 
@@ -111,6 +120,16 @@ impl State {
             None if self.registry.is_complete() => Ok(None),
             None => Ok(devices::standing(connection, digest)?.map(|standing| self.tail.standing(standing))),
         }
+    }
+
+    /// False only if this token never passed, or its pass is not merged yet.
+    pub(super) fn may_be_merged(&self, id: UseId) -> bool {
+        self.seen.may_have(id)
+    }
+
+    /// A token is merged.
+    pub(super) fn add_merged(&mut self, id: UseId) {
+        self.seen.add(id);
     }
 
     /// Writes passes to the journal and remembers them. After an error nothing has changed.

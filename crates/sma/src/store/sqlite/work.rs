@@ -39,17 +39,19 @@ pub(super) struct Tuning {
     pub(super) slice: usize,
     /// Rows in memory that are not being merged yet, at most; then merging goes first.
     pub(super) most: usize,
-    /// Questions in [`RESTS`] merges by the clock from which on devices are kept in memory.
+    /// Questions in [`RESTS`] merges by the clock from which on devices and tokens are kept in memory.
     pub(super) known_from: usize,
-    /// Devices that are taken into memory in one job: a few milliseconds.
+    /// Devices or tokens that are taken into memory in one job: a few milliseconds.
     pub(super) read_at_once: usize,
+    /// Of 64 bytes and 51 tokens, in memory.
+    pub(super) most_blocks: usize,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         let merged_after = Duration::from_mins(1);
-        let (merged_at, most) = (64 * 1024, 512 * 1024);
-        Self { merged_at, merged_after, slice: 512, most, known_from: 4096, read_at_once: 4096 }
+        let (merged_at, most, most_blocks) = (256 * 1024, 1024 * 1024, 256 * 1024);
+        Self { merged_at, merged_after, slice: 512, most, known_from: 4096, read_at_once: 4096, most_blocks }
     }
 }
 
@@ -170,7 +172,7 @@ impl Shared {
             rests += u32::from(woken == Err(RecvTimeoutError::Timeout));
             if rests >= RESTS {
                 rests = 0;
-                self.state.lock().forget_devices();
+                self.state.lock().forget_known();
             }
             if self.state.lock().tail.weight() > 0
                 && let Err(error) = merge::merge(self)
@@ -181,7 +183,7 @@ impl Shared {
     }
 }
 
-/// Minutes without much to merge, after which devices may be forgotten.
+/// Minutes without much to merge, after which devices and tokens may be forgotten.
 const RESTS: u32 = 10;
 /// Questions of one job: about ten milliseconds' worth.
 const BATCH: usize = 2048;

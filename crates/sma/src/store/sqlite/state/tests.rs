@@ -42,7 +42,7 @@ impl Scene {
     /// A job that lets these pass.
     fn job(&mut self, passes: &[Pass]) {
         self.state.begin(&self.connection).unwrap();
-        self.state.read_devices(&self.connection, passes.len()).unwrap();
+        self.state.read_more(&self.connection, passes.len()).unwrap();
         self.state.pass(&self.connection, passes).unwrap();
         self.state.end();
     }
@@ -200,7 +200,7 @@ fn job_that_broke_off_leaves_nothing() {
     let mut scene = Scene::new(1);
     scene.sql("BEGIN");
     scene.state.begin(&scene.connection).unwrap();
-    scene.state.read_devices(&scene.connection, 1).unwrap();
+    scene.state.read_more(&scene.connection, 1).unwrap();
     scene.state.registry.set_usage(DeviceId(1), Tally { day: Day(1), count: 99 }, Highest::default());
     scene.sql("ROLLBACK");
     scene.look();
@@ -265,9 +265,9 @@ fn devices_come_into_memory_by_and_by_and_go_again() {
     assert!(scene.state.standing(&scene.connection, &keys().no_nuc_digest()).unwrap().is_none());
     scene.sql("ALTER TABLE away RENAME TO device_registry");
 
-    scene.state.forget_devices();
+    scene.state.forget_known();
     assert!(scene.state.registry.is_complete(), "it was asked enough");
-    scene.state.forget_devices();
+    scene.state.forget_known();
     assert!(scene.state.registry.is_empty());
     assert_eq!((scene.standing(1).tally.count, scene.standing(1).highest.value()), (3, 8));
 }
@@ -292,5 +292,6 @@ const TUNING: Tuning = Tuning {
     slice: 1,
     most: 1_000_000,
     known_from: 1,
+    most_blocks: 64 * 1024,
     read_at_once: 100,
 };
