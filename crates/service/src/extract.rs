@@ -57,13 +57,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// client said so.
 pub(crate) async fn read_bounded(request: Request, max: usize) -> Result<Bytes, Problem> {
     if declared_length(request.headers()).is_some_and(|length| length > max as u64) {
-        discard(request).await;
+        Box::pin(discard(request)).await;
         return Err(too_large(max));
     }
     collect(request.into_body(), max).await
 }
 
-/// Reads a refused body to nowhere, within limits. A connection that is closed while its client still
+/// Reads a refused body to nowhere, within limits. To be boxed: its timer makes the future of every request large. A connection that is closed while its client still
 /// writes is reset, and the client would see that instead of the refusal (RFC 9112 section 9.6).
 pub(crate) async fn discard(request: Request) {
     // This client waits to hear whether it should send at all.
@@ -104,7 +104,7 @@ async fn collect(body: Body, max: usize) -> Result<Bytes, Problem> {
             Problem::new(StatusCode::BAD_REQUEST, "broken_body", "the body ended early or was malformed")
         })?;
         if chunk.len() > max - first.len() - all.len() {
-            discard_body(stream).await;
+            Box::pin(discard_body(stream)).await;
             return Err(too_large(max));
         }
         // Nearly every body is one chunk; it is passed on without a copy.

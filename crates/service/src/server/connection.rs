@@ -119,7 +119,7 @@ async fn answer(
         (None, None)
     };
     let response = if declared_length(request.headers()).is_some_and(|length| length > max_body) {
-        discard(request.map(Body::new)).await;
+        Box::pin(discard(request.map(Body::new))).await;
         too_large(max_body).into_response()
     } else {
         let handled = async move { router.call(request.map(Body::new)).await };

@@ -47,8 +47,11 @@ impl Sma {
                 to_sign.push((blinding, answer));
             }
         }
+        if to_sign.is_empty() {
+            return Ok(answers);
+        }
         let signing = to_sign.iter().map(|(blinding, _)| self.0.endorser.sign(blinding));
-        for (signature, (_, answer)) in try_join_all(signing).await?.into_iter().zip(to_sign) {
+        for (signature, (_, answer)) in Box::pin(try_join_all(signing)).await?.into_iter().zip(to_sign) {
             answer.endorsement = Some(hex::encode(signature));
         }
         Ok(answers)
