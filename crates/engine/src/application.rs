@@ -15,13 +15,17 @@ use commonware_consensus::{
 use commonware_cryptography::{Digested, Digestible as _};
 use commonware_parallel::Sequential;
 use commonware_utils::acknowledgement::Exact;
-use futures::{StreamExt as _, future::pending};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{pending, select},
+};
 use tokio::sync::mpsc;
 use tracing::{debug, error};
 
 use crate::{
     block::{Block, BlockLimits, Context},
     chain::{Chain, Judgement, OrderedBlock},
+    pace::Pace,
     parts::Platform,
     progress::Progress,
 };
@@ -40,7 +44,17 @@ pub(crate) struct Orderer {
     pub(crate) progress: Arc<Progress>,
     pub(crate) limits: BlockLimits,
     /// `None` withholds every proposal.
-    pub(crate) patience: Option<Duration>,
+    pub(crate) patience: Option<Patience>,
+    pub(crate) pace: Arc<Pace>,
+}
+
+/// How long to wait for work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Of the time that counts.
+    pub(crate) busy: Duration,
+    /// Of all time.
+    pub(crate) idle: Duration,
 }
 
 impl Orderer {
@@ -88,9 +102,11 @@ impl<E: Platform> Application<E> for Orderer {
         ancestry: impl Ancestry<Block>,
         (): (),
     ) -> Option<Digested<Block>> {
-        let asked = runtime.current();
         self.progress.has_turn();
         let Some(patience) = self.patience else { return pending().await };
+        // From now on, so that waiting for the ledger counts.
+        let busy = Box::pin(Arc::clone(&self.pace).sleep(patience.busy));
+        let patience = select(busy, Box::pin(runtime.sleep(patience.idle)));
         self.progress.near_tip().await;
         let unapplied = self.unapplied(ancestry).await?;
         let parent = unapplied.last()?.clone();
@@ -99,10 +115,7 @@ impl<E: Platform> Application<E> for Orderer {
             debug!(height, "gave a turn away: its height is final already");
             return None;
         }
-        // A clock that was set back counts as no time at all.
-        let waited = runtime.current().duration_since(asked).unwrap_or_default();
-        let patience = patience.saturating_sub(waited);
-        let proposal = self.chain.propose(parent, unapplied, patience).await?;
+        let proposal = self.chain.propose(parent, unapplied, Box::pin(patience.map(drop))).await?;
         if !self.limits.admit(&proposal) {
             // Sending more than the bound would bring the engine down.
             error!(

@@ -2,10 +2,10 @@
 //!
 //! Not for: anything that knows the engine's own types; they stay inside this crate.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, pending};
 
 use crate::gossip::Gossip;
 
@@ -89,13 +89,13 @@ pub trait Chain: Send + Sync + 'static {
     ///
     /// `unapplied` are the ancestors that were not yet applied when the engine looked, oldest first; the last one is
     /// `parent`, which is there even if it is applied already. The ledger may have applied some of them meanwhile.
-    /// What they hold must not be proposed again. Waits for work at most `patience`, then returns an empty block;
+    /// What they hold must not be proposed again. Waits for work until `patience` ends, then returns an empty block;
     /// `None` gives the turn away, which costs the leader's time-out. May be cancelled at any await: no side effects.
     fn propose(
         &self,
         parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
-        patience: Duration,
+        patience: BoxFuture<'static, ()>,
     ) -> BoxFuture<'static, Option<Proposal>>;
 
     /// Judges `block`, with the same ancestors as [`propose`](Self::propose).
@@ -113,6 +113,14 @@ pub trait Chain: Send + Sync + 'static {
     /// archive. Returns when they are durably applied, which `applied_height` must then show; several can share one
     /// commit. An error ends the engine, which never skips a block; they come again after a restart.
     fn finalized(&self, blocks: Vec<OrderedBlock>) -> BoxFuture<'static, Result<(), ChainError>>;
+
+    /// Whether anything waits to be ordered, and a future that ends when that may have changed after this call.
+    ///
+    /// While nothing waits anywhere, nobody votes and nothing is written: so what waits at one validator must be told to
+    /// all. Without an answer of its own a chain counts as one that always has work.
+    fn work(&self) -> (bool, BoxFuture<'static, ()>) {
+        (true, Box::pin(pending()))
+    }
 
     /// Gives the sending end of gossip, once and before anything else. A chain that has nothing to tell ignores it.
     fn connect(&self, _gossip: Gossip) {}

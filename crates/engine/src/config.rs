@@ -68,8 +68,11 @@ pub struct Validator {
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How long a leader waits for work before it proposes an empty block. Less than `leader_timeout`.
+    /// How long a leader waits for work before it proposes an empty block, while anything waits or a turn is not
+    /// decided. Less than `leader_timeout`.
     pub patience: Duration,
+    /// The same while nothing waits anywhere; all other time-outs stand still meanwhile. More than `patience`.
+    pub idle: Duration,
     /// How long to wait for a leader's block before voting to skip its turn.
     pub leader_timeout: Duration,
     /// How long to wait for a turn to be certified. More than `leader_timeout`. When a quorum was
@@ -84,10 +87,11 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// For a single validator: nobody else waits for it, so an idle one proposes an empty block only every 8 s.
+    /// For a single validator: nobody else waits for it.
     pub const fn single() -> Self {
         Self {
             patience: Duration::from_secs(8),
+            idle: IDLE,
             leader_timeout: Duration::from_secs(10),
             certification_timeout: Duration::from_secs(11),
             retry: Duration::from_secs(2),
@@ -109,6 +113,7 @@ impl Timing {
     pub const fn lan() -> Self {
         Self {
             patience: Duration::from_millis(350),
+            idle: IDLE,
             leader_timeout: Duration::from_millis(500),
             certification_timeout: Duration::from_secs(1),
             retry: Duration::from_secs(2),
@@ -121,6 +126,7 @@ impl Timing {
     pub const fn wan() -> Self {
         Self {
             patience: Duration::from_secs(1),
+            idle: IDLE,
             leader_timeout: Duration::from_secs(2),
             certification_timeout: Duration::from_secs(4),
             retry: Duration::from_secs(5),
@@ -133,6 +139,7 @@ impl Timing {
     pub(crate) const fn unlock() -> Self {
         Self {
             patience: Duration::from_millis(50),
+            idle: IDLE,
             leader_timeout: Duration::from_millis(100),
             certification_timeout: Duration::from_millis(150),
             retry: Duration::from_millis(100),
@@ -144,6 +151,8 @@ impl Timing {
     fn check(&self) -> Result<(), EngineError> {
         let fault = if self.patience >= self.leader_timeout {
             "patience must be shorter than the leader's time-out"
+        } else if self.idle <= self.patience {
+            "an idle leader must wait longer than one with work at hand"
         } else if self.certification_timeout <= self.leader_timeout {
             "certification must be given more time than the leader"
         } else if self.retry.is_zero() || self.fetch.is_zero() {
@@ -273,5 +282,7 @@ pub(crate) fn raw(key: &PublicKey) -> [u8; 32] {
     bytes
 }
 
+/// Twelve empty blocks an hour, so that a validator which was away is called back to the present even if it does not ask.
+const IDLE: Duration = Duration::from_mins(5);
 const LARGEST_BLOCK: usize = 64 << 20;
 const LARGEST_GOSSIP: u32 = 16 << 20;

@@ -20,6 +20,7 @@
 mod application;
 mod applier;
 mod block;
+mod calls;
 mod chain;
 mod config;
 mod connections;
@@ -28,6 +29,7 @@ mod epoch;
 mod error;
 mod gossip;
 mod network;
+mod pace;
 mod parts;
 mod progress;
 mod run;

@@ -19,12 +19,14 @@ use rand_core::CryptoRng;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    application::{Deliverer, Orderer},
+    application::{Deliverer, Orderer, Patience},
     applier::Applier,
+    calls,
     chain::{Chain, Topic},
     config::{Setup, Timing},
     error::EngineError,
     gossip::{self, Outboxes},
+    pace::{Pace, Paced, Watcher},
     progress::Progress,
     settings, storage,
 };
@@ -60,12 +62,14 @@ pub(crate) struct Links<F: Fabric> {
     pub(crate) block_requests: Channel<F>,
     pub(crate) transactions: Channel<F>,
     pub(crate) cosignatures: Channel<F>,
+    pub(crate) calls: Channel<F>,
 }
 
 impl<F: Fabric> Links<F> {
     /// `channels` in the order of [`CHANNELS`].
     pub(crate) fn new(peers: F::Peers, blocker: F::Blocker, channels: [Channel<F>; CHANNELS.len()]) -> Self {
-        let [votes, certificates, certificate_requests, blocks, block_requests, transactions, cosignatures] = channels;
+        let [votes, certificates, certificate_requests, blocks, block_requests, transactions, cosignatures, calls] =
+            channels;
         Self {
             peers,
             blocker,
@@ -76,6 +80,7 @@ impl<F: Fabric> Links<F> {
             block_requests,
             transactions,
             cosignatures,
+            calls,
         }
     }
 }
@@ -131,17 +136,20 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
     .await;
 
     let progress = Arc::new(Progress::new(chain.applied_height()));
+    let pace = Arc::new(Pace::new(context.child("pace")));
     let orderer = Orderer {
         chain: Arc::clone(chain),
         archive: archive_mailbox.clone(),
         progress: Arc::clone(&progress),
         limits: setup.limits,
-        patience: mode.proposes.then_some(mode.timing.patience),
+        patience: mode.proposes.then_some(Patience { busy: mode.timing.patience, idle: mode.timing.idle }),
+        pace: Arc::clone(&pace),
     };
     let automaton = Deferred::new(context.child("automaton"), orderer, archive_mailbox.clone(), settings::epoch(setup));
+    let watcher = Watcher { inner: automaton, pace: Arc::clone(&pace) };
     let consensus = Engine::new(
-        context.child("consensus"),
-        settings::consensus(setup, mode.timing, scheme, anchor, stores.pages, &links.blocker, automaton),
+        Paced { runtime: context.child("consensus"), pace: Arc::clone(&pace) },
+        settings::consensus(setup, mode.timing, scheme, anchor, stores.pages, &links.blocker, watcher),
     );
 
     let (deliver, deliveries) = mpsc::unbounded_channel();
@@ -157,9 +165,26 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
         batch: Vec::new(),
     };
     let applier = context.child("applier").spawn(|_| applier.run());
+    start_pace::<E, F>(context, chain, &pace, mode.outboxes.is_some().then_some(links.calls));
     let consensus = consensus.start(links.votes, links.certificates, links.certificate_requests);
     start_gossip::<E, F>(context, setup, chain, links.transactions, links.cosignatures, mode.outboxes);
     Ok(Parts { progress, applier, blocks, archive, consensus })
+}
+
+/// `calls` is none if there are no others.
+fn start_pace<E: Platform, F: Fabric>(
+    context: &E,
+    chain: &Arc<dyn Chain>,
+    pace: &Arc<Pace>,
+    calls: Option<Channel<F>>,
+) {
+    let (chain, own) = (Arc::clone(chain), Arc::clone(pace));
+    context.child("work").spawn(move |_| async move { own.follow(&*chain).await });
+    if let Some((sender, incoming)) = calls {
+        let (teller, hearer) = (Arc::clone(pace), Arc::clone(pace));
+        context.child("call").spawn(move |runtime| calls::tell(runtime, teller, sender));
+        context.child("called").spawn(move |runtime| calls::hear(runtime, hearer, incoming));
+    }
 }
 
 fn start_gossip<E: Platform, F: Fabric>(
@@ -185,7 +210,7 @@ fn start_gossip<E: Platform, F: Fabric>(
 
 /// How many messages a second each channel carries to and from each peer, and at once; a channel's number is its place.
 /// More than these would only fill memory: a peer's messages wait in a queue of this length.
-pub(crate) const CHANNELS: [Quota; 7] = [
+pub(crate) const CHANNELS: [Quota; 8] = [
     // Votes, certificates and requests for certificates: a few per view and validator.
     Quota::per_second(NZU32!(1_024)),
     Quota::per_second(NZU32!(1_024)),
@@ -197,4 +222,6 @@ pub(crate) const CHANNELS: [Quota; 7] = [
     Quota::per_second(NZU32!(100)),
     // Packets of cosignatures.
     Quota::per_second(NZU32!(100)),
+    // One call each 2 s.
+    Quota::per_second(NZU32!(4)),
 ];

@@ -23,13 +23,22 @@ use crate::{
     block::{Block, BlockLimits},
     config::{Setup, Timing},
     epoch::SingleEpoch,
+    pace::Watcher,
     parts::Platform,
     storage,
 };
 
 type Automaton<E> = Deferred<E, Scheme, Orderer, Block, SingleEpoch>;
-type ConsensusConfig<E, B> =
-    simplex::Config<Scheme, RoundRobin<Sha256>, B, Digest, Automaton<E>, Automaton<E>, Automaton<E>, Sequential>;
+type ConsensusConfig<E, B> = simplex::Config<
+    Scheme,
+    RoundRobin<Sha256>,
+    B,
+    Digest,
+    Automaton<E>,
+    Automaton<E>,
+    Watcher<Automaton<E>>,
+    Sequential,
+>;
 type ArchiveConfig = marshal::Config<ConstantProvider<Scheme, Epoch>, SingleEpoch, Sequential, Block, Digested<Block>>;
 
 /// The one epoch.
@@ -111,16 +120,16 @@ pub(crate) fn consensus<E: Platform, B: Blocker<PublicKey = PublicKey>>(
     anchor: Digest,
     pages: CacheRef,
     blocker: &B,
-    automaton: Automaton<E>,
+    watcher: Watcher<Automaton<E>>,
 ) -> ConsensusConfig<E, B> {
     let epoch = epoch(setup).0;
     simplex::Config {
         scheme,
         elector: RoundRobin::default(),
         blocker: blocker.clone(),
-        automaton: automaton.clone(),
-        relay: automaton.clone(),
-        reporter: automaton,
+        automaton: watcher.inner.clone(),
+        relay: watcher.inner.clone(),
+        reporter: watcher,
         track_historical_votes: false,
         strategy: Sequential,
         // A journal belongs to one epoch.

@@ -226,16 +226,16 @@ async fn work_that_comes_to_an_idle_validator_is_proposed_at_once() {
 }
 
 #[tokio::test]
-async fn an_idle_validator_makes_an_empty_block_only_when_patience_ends() {
+async fn an_idle_validator_makes_an_empty_block_only_when_its_long_patience_ends() {
     let folder = TempDir::new().unwrap();
     let (ledger, _) = Ledger::new();
-    let patience = Duration::from_millis(700);
-    let timing = Timing { patience, ..Timing::single() };
+    let idle = Duration::from_millis(700);
+    let timing = Timing { patience: Duration::from_millis(50), idle, ..Timing::single() };
     let engine = Engine::start(config(folder.path(), 1, validators([1]), timing), ledger.clone()).unwrap();
     ledger.reached(1).await;
     let start = Instant::now();
     ledger.reached(4).await;
-    assert!(start.elapsed() > patience * 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() > idle * 2, "{:?}", start.elapsed());
     engine.shutdown().await.unwrap();
     assert!(ledger.payloads().is_empty());
 }
@@ -365,6 +365,7 @@ async fn unusable_configurations_are_refused() {
     assert!(matches!(with(&|c| c.network = Network::Custom(never)), EngineError::Connections(_)));
     assert!(matches!(with(&|c| c.validator_seed = Zeroizing::new(seed(9))), EngineError::NotAValidator));
     assert!(matches!(with(&|c| c.timing.patience = c.timing.leader_timeout), EngineError::Timing(_)));
+    assert!(matches!(with(&|c| c.timing.idle = c.timing.patience), EngineError::Timing(_)));
     assert!(matches!(with(&|c| c.timing.certification_timeout = c.timing.leader_timeout), EngineError::Timing(_)));
     assert!(matches!(with(&|c| c.timing.retry = Duration::ZERO), EngineError::Timing(_)));
     assert!(matches!(with(&|c| c.timing.skip = Some(Duration::from_secs(1))), EngineError::Timing(_)));

@@ -177,14 +177,13 @@ impl Chain for NodeChain {
         &self,
         _parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
-        patience: Duration,
+        patience: BoxFuture<'static, ()>,
     ) -> BoxFuture<'static, Option<Proposal>> {
         let chain = self.clone();
         Box::pin(async move {
-            let deadline = tokio::time::Instant::now() + patience;
+            let (mut patience, mut in_time) = (patience, true);
             loop {
                 let changed = chain.mempool.changed();
-                let in_time = tokio::time::Instant::now() < deadline;
                 if !in_time || !chain.mempool.is_empty() {
                     let (builder, unapplied) = (chain.clone(), unapplied.clone());
                     let built = tokio::task::spawn_blocking(move || builder.build(&unapplied)).await.ok().flatten();
@@ -193,10 +192,18 @@ impl Chain for NodeChain {
                         return built;
                     }
                 }
-                // Out of patience: the next round builds whatever there is, an empty block mostly.
-                let _ = tokio::time::timeout_at(deadline, changed).await;
+                tokio::select! {
+                    () = changed => {}
+                    // The next round builds whatever there is, an empty block mostly.
+                    () = &mut patience => in_time = false,
+                }
             }
         })
+    }
+
+    fn work(&self) -> (bool, BoxFuture<'static, ()>) {
+        let changed = self.mempool.changed();
+        (!self.mempool.is_empty(), Box::pin(changed))
     }
 
     fn verify(

@@ -6,6 +6,7 @@
 //! Not for: durability. Whoever submits keeps a transaction until it is recorded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use birthmark_core::batch::{Assurance, Batch, BlockBatch, Place};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Mempool {
     inner: Mutex<Inner>,
-    changed: Notify,
+    changed: Arc<Notify>,
     max_bytes: usize,
     max_peer_bytes: usize,
 }
@@ -63,7 +64,7 @@ impl Mempool {
     /// gets half of them at most, in equal shares.
     pub(crate) fn new(max_bytes: usize, validators: usize) -> Self {
         let max_peer_bytes = max_bytes / (2 * validators.max(1));
-        Self { inner: Mutex::default(), changed: Notify::new(), max_bytes, max_peer_bytes }
+        Self { inner: Mutex::default(), changed: Arc::default(), max_bytes, max_peer_bytes }
     }
 
     /// Takes a batch whose signature and rules have been checked. `recorded` says for each of its
@@ -130,11 +131,8 @@ impl Mempool {
     }
 
     /// Resolves at the next change after this call: a batch that came, or one that is on record.
-    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
-        let mut changed = Box::pin(self.changed.notified());
-        // From now on, not from the first poll, so that nothing changes unseen in between.
-        changed.as_mut().enable();
-        changed
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.changed).notified_owned()
     }
 
     /// True if nothing waits.
@@ -194,6 +192,7 @@ impl Mempool {
         let mut inner = self.inner.lock();
         let Some(id) = inner.signatures.get(signature).copied() else { return };
         let Some(pending) = inner.remove(id) else { return };
+        self.changed.notify_waiters();
         for digest in &pending.bodies {
             if let Some(waiting) = inner.waiting.get_mut(digest) {
                 waiting.retain(|(other, _)| *other != id);

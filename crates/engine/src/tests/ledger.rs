@@ -24,7 +24,7 @@ pub(super) struct Ledger {
 
 struct Shared {
     state: Mutex<State>,
-    work: Notify,
+    work: Arc<Notify>,
     applied: watch::Sender<u64>,
     asked: watch::Sender<u64>,
 }
@@ -45,7 +45,7 @@ impl Ledger {
         let (heard, hearing) = mpsc::unbounded_channel();
         let shared = Shared {
             state: Mutex::default(),
-            work: Notify::new(),
+            work: Arc::default(),
             applied: watch::Sender::new(0),
             asked: watch::Sender::new(0),
         };
@@ -135,7 +135,7 @@ impl Chain for Ledger {
         &self,
         parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
-        patience: Duration,
+        patience: BoxFuture<'static, ()>,
     ) -> BoxFuture<'static, Option<Proposal>> {
         assert_eq!(unapplied.last(), Some(&parent));
         assert!(unapplied.is_sorted_by(|a, b| a.height + 1 == b.height && a.digest == b.parent));
@@ -146,18 +146,24 @@ impl Chain for Ledger {
             if std::mem::take(&mut shared.state.lock().unwrap().oversize_once) {
                 return Some(Proposal { header, payload: vec![7; super::MAX_PAYLOAD as usize + 1].into() });
             }
-            let until = Instant::now() + patience;
+            let mut patience = patience;
             let payload = loop {
                 let woken = shared.work.notified();
                 if let Some(payload) = shared.next(&unapplied) {
                     break payload;
                 }
-                if tokio::time::timeout_at(until, woken).await.is_err() {
-                    break Bytes::new();
+                tokio::select! {
+                    () = woken => {}
+                    () = &mut patience => break Bytes::new(),
                 }
             };
             Some(Proposal { header, payload })
         })
+    }
+
+    fn work(&self) -> (bool, BoxFuture<'static, ()>) {
+        let changed = Arc::clone(&self.shared.work).notified_owned();
+        (!self.state().queue.is_empty(), Box::pin(changed))
     }
 
     fn verify(
@@ -192,6 +198,7 @@ impl Chain for Ledger {
             }
             let height = state.blocks.len() as u64;
             drop(state);
+            shared.work.notify_waiters();
             shared.applied.send_replace(height);
             Ok(())
         })

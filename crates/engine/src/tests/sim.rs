@@ -124,6 +124,19 @@ fn four_validators_agree_under_everything_at_once() {
 }
 
 #[test]
+fn an_idle_network_writes_next_to_nothing_and_still_records_at_once() {
+    let hour = Duration::from_hours(1);
+    for validators in [4, 7] {
+        let outcome = play(Plan::idle(validators, 1, hour));
+        assert_eq!(outcome.in_time, 1, "a transaction after an hour of nothing took more than half a second");
+        assert!(outcome.height <= 15, "{} blocks", outcome.height);
+        let each = outcome.written / validators as u64;
+        println!("{validators} validators: {} blocks, {each} bytes written by each in an hour", outcome.height);
+        assert!(each < 1 << 20, "{each} bytes written by each");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let once = || play(Plan::new(Trouble::Everything, 4, 1));
     assert_eq!(once(), once());

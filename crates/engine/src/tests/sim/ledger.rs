@@ -61,7 +61,7 @@ struct Shared {
     truth: Arc<Truth>,
     runtime: Context,
     mempool: Mutex<VecDeque<Transaction>>,
-    work: Notify,
+    work: Arc<Notify>,
     gossip: OnceLock<Gossip>,
     lies: Mutex<StdRng>,
 }
@@ -97,7 +97,7 @@ impl SimLedger {
             truth,
             runtime,
             mempool: Mutex::default(),
-            work: Notify::new(),
+            work: Arc::default(),
             gossip: OnceLock::new(),
             lies: Mutex::new(StdRng::seed_from_u64(seed)),
         })))
@@ -158,9 +158,8 @@ impl Shared {
         self: Arc<Self>,
         parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
-        patience: Duration,
+        mut until: BoxFuture<'static, ()>,
     ) -> Proposal {
-        let mut until = Box::pin(self.runtime.sleep(patience));
         let contents = loop {
             let woken = self.work.notified();
             let contents = self.waiting(&unapplied);
@@ -245,6 +244,7 @@ impl Shared {
             self.mempool.lock().unwrap().retain(|t| !contents.contains(t));
             durable.blocks.push(block);
         }
+        self.work.notify_waiters();
     }
 
     /// Tells the others what was applied last.
@@ -270,12 +270,17 @@ impl Chain for SimLedger {
         &self,
         parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
-        patience: Duration,
+        patience: BoxFuture<'static, ()>,
     ) -> BoxFuture<'static, Option<Proposal>> {
         assert_eq!(unapplied.last(), Some(&parent));
         assert!(unapplied.is_sorted_by(|a, b| a.height + 1 == b.height && a.digest == b.parent));
         let shared = Arc::clone(&self.0);
         Box::pin(async move { Some(shared.propose(parent, unapplied, patience).await) })
+    }
+
+    fn work(&self) -> (bool, BoxFuture<'static, ()>) {
+        let changed = Arc::clone(&self.0.work).notified_owned();
+        (!self.0.mempool.lock().unwrap().is_empty(), Box::pin(changed))
     }
 
     fn verify(

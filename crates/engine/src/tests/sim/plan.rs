@@ -140,6 +140,22 @@ impl Plan {
         }
     }
 
+    /// Nothing but a quiet network, and one transaction at the end of `length`.
+    pub(super) fn idle(validators: usize, seed: u64, length: Duration) -> Self {
+        let phase = Phase { events: Vec::new(), length: length + IN_TIME };
+        Self { phases: vec![phase], transactions: vec![(length, 1)], ..Self::new(Trouble::Garbage, validators, seed) }
+            .without_trouble()
+    }
+
+    fn without_trouble(self) -> Self {
+        Self { byzantine: None, far: None, ..self }
+    }
+
+    /// How long all phases take.
+    pub(super) fn length(&self) -> Duration {
+        self.phases.iter().map(|phase| phase.length).sum()
+    }
+
     /// The validators that keep to the protocol.
     pub(super) fn honest(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.validators).filter(|v| self.byzantine.is_none_or(|(byzantine, _)| byzantine != *v))
@@ -188,6 +204,9 @@ impl Phase {
         Self { events, length: Duration::from_millis(end) }
     }
 }
+
+/// Within this a transaction is recorded everywhere.
+const IN_TIME: Duration = Duration::from_millis(500);
 
 fn millis(rng: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.random_range(range))

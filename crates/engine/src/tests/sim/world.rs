@@ -6,7 +6,7 @@ use bytes::Bytes;
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::simulated::{self, Control, Link, Network, Oracle, SplitForwarder, SplitSender};
 use commonware_runtime::{
-    Clock as _, Handle, Spawner as _, Supervisor as _,
+    Clock as _, Handle, Metrics as _, Spawner as _, Supervisor as _,
     deterministic::{Config, Context, FaultConfig, PartialWriteMode, Runner, WriteConfig},
 };
 use commonware_utils::{NZUsize, probability};
@@ -37,6 +37,10 @@ pub(super) struct Outcome {
     pub(super) seen: Seen,
     /// Simulated time.
     pub(super) took: Duration,
+    /// What all disks were given to write until the last phase's end, in bytes.
+    pub(super) written: u64,
+    /// Transactions that were recorded everywhere by then.
+    pub(super) in_time: usize,
 }
 
 /// What outlives a power failure.
@@ -68,7 +72,7 @@ pub(super) fn play(plan: Plan) -> Outcome {
     };
     let config = Config::new()
         .with_seed(world.plan.seed)
-        .with_timeout(Some(LONGEST))
+        .with_timeout(Some(LONGEST + world.plan.length()))
         .with_storage_fault_config(FaultConfig::default().write(torn));
     let mut runner = Runner::new(config);
     for (number, phase) in world.plan.phases.iter().enumerate() {
@@ -129,6 +133,7 @@ impl Stage {
             stage.submit(&mut client, elapsed);
             stage.context.sleep(TICK).await;
         }
+        let (written, in_time) = (stage.written(), stage.recorded_everywhere());
         if last {
             stage.finish(&mut client).await;
         }
@@ -136,8 +141,22 @@ impl Stage {
             trace: stage.context.auditor().state(),
             height: stage.world.truth.height(),
             seen: stage.world.truth.seen(),
+            written,
+            in_time,
             took: stage.context.current().duration_since(std::time::UNIX_EPOCH).unwrap(),
         }
+    }
+
+    fn written(&self) -> u64 {
+        let metrics = self.context.encode();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("runtime_storage_write_bytes_total "));
+        line.expect("the runtime counts what it writes").parse().unwrap()
+    }
+
+    fn recorded_everywhere(&self) -> usize {
+        let plan = &self.world.plan;
+        let everywhere = |t: u64| plan.honest().all(|number| self.world.disks[number].height_of(t).is_some());
+        plan.transactions.iter().filter(|(_, t)| everywhere(*t)).count()
     }
 
     async fn happen(&mut self, event: &Event) {
@@ -349,4 +368,4 @@ const LONGEST: Duration = Duration::from_mins(10);
 const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 const PREFIXES: [&str; 7] = ["v0-", "v1-", "v2-", "v3-", "v4-", "v5-", "v6-"];
 const TWIN: &str = "twin-";
-const _: () = assert!(CHANNELS.len() == 7);
+const _: () = assert!(CHANNELS.len() == 8);
