@@ -8,8 +8,8 @@
 //! leaves        be64 tx_id              → leaf
 //! tiles         u8 level ‖ be64 index   → 1 to 256 hashes; the last of a level grows in place;
 //!                                          256 are followed by the 16 hashes four levels above them
-//! index         index key               → list of records (`birthmark_core::index`)
-//! bodies        body digest             → be64 tx_id ‖ u8 assurance
+//! index         index key               → list of records (`pack`)
+//! bodies        body digest, 16 bytes   → where it is recorded, and at what (`pack`)
 //! blocks        be64 height             → digest 32 ‖ parent 32 ‖ be32 minute ‖ be64 first ‖ be32 count
 //! starts        be64 first tx_id        → be64 height, for blocks with leaves
 //! endorsements  be64 tx_id              → endorsement
@@ -18,6 +18,7 @@
 //! ```
 
 mod edge;
+mod pack;
 mod reader;
 
 use std::path::Path;
@@ -26,14 +27,17 @@ use std::sync::Arc;
 use birthmark_core::codec::{DecodeError, Reader};
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, NetworkId};
-use birthmark_core::index::{IndexRecord, encode_value};
+use birthmark_core::index::IndexRecord;
 use birthmark_core::merkle::{MerkleError, TreeHash};
 use birthmark_core::tile::TileError;
 use birthmark_core::time::Minute;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::config::CompressionPolicy;
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 pub(crate) use self::edge::Edge;
 pub(crate) use self::edge::tile_key;
+pub(crate) use self::pack::pack_list;
+use self::pack::pack_place;
 pub(crate) use self::reader::StoreReader;
 
 use crate::apply::Changes;
@@ -146,8 +150,12 @@ impl Store {
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)
             .open()?;
-        let keyspace =
-            |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES));
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE_BYTES)
+                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+        };
+        let keyspace = |name| database.keyspace(name, options);
         Ok(Self {
             meta: keyspace("meta")?,
             leaves: keyspace("leaves")?,
@@ -215,11 +223,10 @@ impl Store {
             batch.insert(&self.tiles, tile_key(level, index), hashes);
         })?;
         for (key, records) in &changes.index {
-            batch.insert(&self.index, *key.as_bytes(), encode_value(records));
+            batch.insert(&self.index, *key.as_bytes(), pack_list(records));
         }
         for (digest, tx_id, assurance) in &changes.bodies {
-            let value = [tx_id.0.to_be_bytes().as_slice(), &[*assurance as u8]].concat();
-            batch.insert(&self.bodies, *digest.as_bytes(), value);
+            batch.insert(&self.bodies, body_key(digest.as_bytes()), pack_place(*tx_id, *assurance));
         }
         for (tx_id, endorsement) in &changes.endorsements {
             batch.insert(&self.endorsements, tx_id.0.to_be_bytes(), endorsement.as_slice());
@@ -264,7 +271,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
         for (key, records) in lists {
-            batch.insert(&self.index, *key.as_bytes(), encode_value(records));
+            batch.insert(&self.index, *key.as_bytes(), pack_list(records));
         }
         Ok(batch.commit()?)
     }
@@ -325,9 +332,17 @@ impl std::fmt::Debug for Store {
     }
 }
 
+/// Half a digest: that nobody finds two bodies with the same one takes 2^64 steps to break, and whoever does has two bodies
+/// of his own of which one can be recorded.
+pub(crate) fn body_key(digest: &[u8; 32]) -> [u8; 16] {
+    let mut key = [0; 16];
+    key.iter_mut().zip(digest).for_each(|(to, from)| *to = *from);
+    key
+}
+
 const REBUILDING: &str = "rebuilding";
-/// 2: block leaves carry the root of the index, and tiles their middle hashes.
-pub(crate) const FORMAT: u8 = 2;
+/// 2: block leaves carry the root of the index, and tiles their middle hashes. 3: packed lists and places, half digests.
+pub(crate) const FORMAT: u8 = 3;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// The least that `fjall` takes. Whatever is in the journals is read again at the start.

@@ -6,13 +6,13 @@ use birthmark_core::body::Body;
 use birthmark_core::hash::Digest;
 use birthmark_core::hex;
 use birthmark_core::ids::{AuthorityId, TxId};
-use birthmark_core::index::{IndexRecord, encode_value};
+use birthmark_core::index::IndexRecord;
 use birthmark_core::leaf::{Leaf, RecordLeaf};
 
 use super::{Check, Progress, Stop, damage};
 use crate::index;
 use crate::ledger::{Head, record_leaf};
-use crate::store::{Section, StoreError};
+use crate::store::{Section, StoreError, body_key, pack_list};
 
 impl Check<'_> {
     /// All lists of records, computed anew piece by piece so that memory stays bounded, and the index root
@@ -63,7 +63,7 @@ impl Check<'_> {
         let mut last = from.to_be_bytes().to_vec();
         let mut stored = self.reader.from(Section::Index, &from.to_be_bytes());
         for (key, list) in lists {
-            let should = encode_value(&list);
+            let should = pack_list(&list);
             let entry = stored.next().transpose();
             match self.in_place(Section::Index, &last, entry)? {
                 Some((found, value)) if *found == *key.as_bytes() => {
@@ -124,12 +124,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn digest_of(&self, tx_id: TxId, record: &RecordLeaf) -> Result<[u8; 32], Stop> {
+    /// Under which key a record's body is known.
+    fn digest_of(&self, tx_id: TxId, record: &RecordLeaf) -> Result<[u8; 16], Stop> {
         let name = self.network.authority_name(record.authority).and_then(|name| AuthorityId::new(name).ok());
         let unknown =
             || damage(Section::Leaves, &tx_id.0.to_be_bytes(), "an unknown authority", "one of the network's");
         let authority = name.ok_or_else(unknown)?;
-        Ok(*Body { authority, entries: record.entries.clone() }.digest().as_bytes())
+        Ok(body_key(Body { authority, entries: record.entries.clone() }.digest().as_bytes()))
     }
 
     /// Endorsements may be dropped; those that are kept are the ones that the leaves name. Gives their number.

@@ -8,8 +8,8 @@ use birthmark_core::body::BodyDigest;
 use birthmark_core::codec::Reader;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, TxId};
+use birthmark_core::index::IndexRecord;
 use birthmark_core::index::trie;
-use birthmark_core::index::{IndexRecord, decode_value};
 use birthmark_core::leaf::Leaf;
 use birthmark_core::merkle::{self, TreeHash};
 use birthmark_core::tile::SubtreePlace;
@@ -17,7 +17,8 @@ use birthmark_core::time::Minute;
 use fjall::{Keyspace, Readable, Snapshot};
 
 use super::edge::{HASH_LEN, hash_in, tile_key};
-use super::{REBUILDING, Section, Store, StoreError};
+use super::pack::{unpack_list, unpack_place, value_hash};
+use super::{REBUILDING, Section, Store, StoreError, body_key};
 use crate::ledger::{BlockInfo, Head};
 use crate::trie::{Prefix, Trie};
 
@@ -89,7 +90,7 @@ impl StoreReader {
 
     pub(crate) fn records(&self, key: &Digest) -> Result<Vec<IndexRecord>, StoreError> {
         match self.get(&self.store.index, key.as_bytes())? {
-            Some(bytes) => Ok(decode_value(&bytes)?),
+            Some(bytes) => unpack_list(&bytes),
             None => Ok(Vec::new()),
         }
     }
@@ -122,19 +123,18 @@ impl StoreReader {
         let leaf = |entry: fjall::Guard| {
             let (key, value) = entry.into_inner()?;
             let key = <[u8; 32]>::try_from(&*key).map_err(|_| StoreError::Damaged { what: "an index key" })?;
-            Ok(trie::Leaf { key: Digest::from_bytes(key), value_hash: Digest::of_parts(&[&value]) })
+            Ok(trie::Leaf { key: Digest::from_bytes(key), value_hash: value_hash(&value)? })
         };
         entries.map(leaf).collect()
     }
 
     pub(crate) fn body(&self, digest: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
-        self.body_at(digest.as_bytes())
+        self.body_at(&body_key(digest.as_bytes()))
     }
 
-    pub(crate) fn body_at(&self, digest: &[u8]) -> Result<Option<(TxId, Assurance)>, StoreError> {
-        let Some(bytes) = self.get(&self.store.bodies, digest)? else { return Ok(None) };
-        let mut reader = Reader::new(&bytes);
-        Ok(Some((TxId(reader.be64("tx_id")?), Assurance::from_number(reader.u8("assurance")?)?)))
+    /// By its key in the store.
+    pub(crate) fn body_at(&self, key: &[u8]) -> Result<Option<(TxId, Assurance)>, StoreError> {
+        self.get(&self.store.bodies, key)?.map(|place| unpack_place(&place)).transpose()
     }
 
     pub(crate) fn endorsement(&self, tx_id: TxId) -> Result<Option<Vec<u8>>, StoreError> {

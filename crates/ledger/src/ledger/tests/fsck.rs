@@ -1,10 +1,8 @@
 //! Damage of every kind, made behind the ledger's back, is found and named.
 
-use birthmark_core::index::encode_value;
-
 use super::*;
 use crate::fsck::{Damage, SignedTree, Sound, check};
-use crate::store::{Section, Store, tile_key};
+use crate::store::{Section, Store, body_key, pack_list, tile_key};
 
 /// Where, under which key, and what stands there instead.
 type Case<'a> = (Section, Vec<u8>, Option<&'a [u8]>);
@@ -60,9 +58,9 @@ fn a_sound_ledger_is_found_sound() {
 fn a_value_that_was_changed_removed_or_added_is_named_in_every_keyspace() {
     let fixture = filled();
     let image = *ImageHash::of(&9u16.to_be_bytes()).index_key().as_bytes();
-    let list = encode_value(&[IndexRecord { tx_id: TxId(7), entry: 1, assurance: Assurance::Endorsed }]);
+    let list = pack_list(&[IndexRecord { tx_id: TxId(7), entry: 1, assurance: Assurance::Endorsed }]);
     let be = |number: u64| number.to_be_bytes().to_vec();
-    let digest = *capture(3).digest().as_bytes();
+    let digest = body_key(capture(3).digest().as_bytes());
     // 1 + 201 + 201 + 2 leaves: the endorsed record is 403.
     let cases: [Case<'_>; 20] = [
         (Section::Leaves, be(5), Some(&[1, 1, 0])),
@@ -77,7 +75,7 @@ fn a_value_that_was_changed_removed_or_added_is_named_in_every_keyspace() {
         (Section::Index, image.to_vec(), None),
         (Section::Index, vec![0xff; 32], Some(&list)),
         (Section::Bodies, digest.to_vec(), None),
-        (Section::Bodies, vec![3; 32], Some(&[0, 0, 0, 0, 0, 0, 0, 9, 1])),
+        (Section::Bodies, vec![3; 16], Some(&[1, 9])),
         (Section::Blocks, be(4), None),
         (Section::Blocks, be(2), Some(&[0; 80])),
         (Section::Starts, be(202), Some(&[0; 8])),

@@ -13,6 +13,7 @@ use birthmark_core::network::{Trust, cosigner_name};
 use birthmark_core::note::NoteSigner;
 
 use super::*;
+use crate::store::pack_list;
 
 /// The index by its definition, out of all of the log's leaves.
 fn model(leaves: &[Vec<u8>]) -> BTreeMap<Digest, Vec<IndexRecord>> {
@@ -169,9 +170,9 @@ fn a_damaged_index_is_refused_and_can_be_rebuilt() {
     );
     let head = ledger.head();
     let key = *image(2).index_key().as_bytes();
-    let value = encode_value(&ledger.reading().unwrap().find(&image(2)).unwrap().unwrap().records);
+    let value = pack_list(&ledger.reading().unwrap().find(&image(2)).unwrap().unwrap().records);
     drop(ledger);
-    let other = encode_value(&[IndexRecord { tx_id: TxId(3), entry: 1, assurance: Assurance::Endorsed }]);
+    let other = pack_list(&[IndexRecord { tx_id: TxId(3), entry: 1, assurance: Assurance::Endorsed }]);
     for (key, damage, undo) in [
         (key, None, Some(value.as_slice())),
         (key, Some(other.as_slice()), Some(&value)),
@@ -188,7 +189,7 @@ fn a_damaged_index_is_refused_and_can_be_rebuilt() {
         assert_eq!(ledger.head(), head);
         assert_present(&ledger.reading().unwrap(), &image(2));
         let stored = ledger.store.reader().records(&Digest::from_bytes(key)).unwrap();
-        assert_eq!((!stored.is_empty()).then(|| encode_value(&stored)).as_deref(), undo, "as it was");
+        assert_eq!((!stored.is_empty()).then(|| pack_list(&stored)).as_deref(), undo, "as it was");
     }
     let ledger = fixture.open();
     fixture.apply(&ledger, 3, &[fixture.batch(1, &attested([5]))]);
