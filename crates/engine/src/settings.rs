@@ -168,4 +168,4 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Recent blocks of each validator that are held in memory.
 const BLOCKS_BUFFERED: usize = 8;
 /// Views whose votes and candidate blocks are kept behind the last final one; each keeps copies of blocks on disk.
-const VIEWS_KEPT: u64 = 64;
+const VIEWS_KEPT: u64 = 16;

@@ -71,7 +71,7 @@ async fn open_archive<E: Platform, V: CodecShared>(
         freezer_value_partition: format!("{name}-values"),
         freezer_value_write_buffer: WRITE_BUFFER,
         freezer_value_target_size: 1 << 30,
-        freezer_value_compression: None,
+        freezer_value_compression: COMPRESSION,
         ordinal_partition: format!("{name}-heights"),
         ordinal_write_buffer: WRITE_BUFFER,
         items_per_section: ITEMS_PER_SECTION,
@@ -81,6 +81,9 @@ async fn open_archive<E: Platform, V: CodecShared>(
     Ok(immutable::Archive::init(runtime, config).await?)
 }
 
+/// Level of zstd. Hashes do not compress; what stands between them in a block does. Part of the format: it must not be
+/// dropped while stored blocks remain.
+const COMPRESSION: Option<u8> = Some(3);
 const PAGE_BYTES: NonZeroU16 = NZU16!(4_084);
 /// 8 MiB of cached pages.
 const PAGES: NonZeroUsize = NZUsize!(2_048);
