@@ -301,6 +301,11 @@ impl Store {
         self.sync().unwrap();
     }
 
+    /// Has a keyspace moved into its tables, without waiting for it.
+    pub(crate) fn begin_flush(&self, section: Section) {
+        self.keyspace(section).rotate_memtable().unwrap();
+    }
+
     /// Moves all of a keyspace from the journal into its tables; gives the folder with them.
     pub(crate) fn flush(&self, section: Section) -> std::path::PathBuf {
         self.keyspace(section).rotate_memtable_and_wait().unwrap();

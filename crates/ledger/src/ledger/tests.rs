@@ -18,6 +18,8 @@ use crate::testing::{endorse, endorsement_key};
 mod endorsed;
 
 mod crash;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fsck;
 mod index;
 

@@ -21,7 +21,7 @@ fn payload_of(fixture: &Fixture, height: u64) -> Vec<u8> {
     encode_payload(&[fixture.batch(1, &(0..20).map(raw).collect::<Vec<_>>())])
 }
 
-fn apply_at(fixture: &Fixture, ledger: &Ledger, height: u64) {
+pub(super) fn apply_at(fixture: &Fixture, ledger: &Ledger, height: u64) {
     let (header, payload) = (fixture.header(MINUTE), payload_of(fixture, height));
     let digest = |height: u64| *Digest::of_parts(&[&height.to_be_bytes()]).as_bytes();
     let block = Block {
@@ -35,7 +35,7 @@ fn apply_at(fixture: &Fixture, ledger: &Ledger, height: u64) {
 }
 
 /// Opening compares the index with the last block's leaf; this looks at the rest as well.
-fn assert_whole(ledger: &Ledger) {
+pub(super) fn assert_whole(ledger: &Ledger) {
     let (head, leaves) = (ledger.head(), all_leaves(ledger));
     assert_eq!(leaves.len() as u64, 1 + 21 * head.height.0);
     assert_eq!(root_of(&leaves.iter().map(|leaf| leaf_hash(leaf)).collect::<Vec<_>>()), head.root);
