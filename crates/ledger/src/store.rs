@@ -153,12 +153,14 @@ impl Store {
         let options = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(MEMTABLE_BYTES)
-                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+                .data_block_compression_policy(CompressionPolicy::disabled())
         };
         let keyspace = |name| database.keyspace(name, options);
+        // Hashes do not compress; a leaf has as much around them as can be saved.
+        let lz4 = || options().data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4));
         Ok(Self {
             meta: keyspace("meta")?,
-            leaves: keyspace("leaves")?,
+            leaves: database.keyspace("leaves", lz4)?,
             tiles: keyspace("tiles")?,
             index: keyspace("index")?,
             bodies: keyspace("bodies")?,

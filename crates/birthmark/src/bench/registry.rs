@@ -8,6 +8,7 @@
 //!  "verify_us", "absence_proof_bytes", "reopen_ms"}
 //! ```
 
+mod disk;
 mod nodes;
 
 use std::time::Duration;
@@ -26,8 +27,9 @@ use super::measure::{fdatasync_ms, latency, median, megabytes, ms, number, timed
 use super::records::{Filled, Submitter, jpeg_hash};
 use super::row::Row;
 use super::table::Table;
-use super::{Bench, disk_usage, proof};
+use super::{Bench, proof};
 use crate::terminal::Waiting;
+use disk::Occupied;
 use nodes::Nodes;
 
 pub(super) const NAMES: [&str; 6] =
@@ -72,7 +74,7 @@ struct Running {
     /// The same load on a network of one.
     alone: Filled,
     /// Of the first node, before the first record and after the last.
-    bytes: (u64, u64),
+    bytes: (Occupied, Occupied),
     fdatasync_ms: f64,
     first_start: Duration,
     /// Last, so that the nodes end before their folder goes.
@@ -107,11 +109,11 @@ impl Running {
         let clients = nodes.clients();
         // All are connected once one record is final everywhere that is asked.
         host.block_on(submitter.record_one(&clients, u32::MAX))?;
-        let before = disk_usage(nodes.first()?.folder())?;
+        let before = Occupied::by(nodes.first()?.folder())?;
         let filled = host
             .block_on(submitter.fill(bench, &clients, bench.options.records, LOAD))
             .context("the registry could not be filled")?;
-        let bytes = (before, disk_usage(nodes.first()?.folder())?);
+        let bytes = (before, Occupied::by(nodes.first()?.folder())?);
         let trust = Trust::Network(Box::new(Network::clone(&installation.network)));
         Ok(Self {
             host,
@@ -142,10 +144,17 @@ impl Running {
     }
 
     fn disk(&self) -> Row {
-        let (before, after) = self.bytes;
+        let (before, after) = &self.bytes;
         let hashes = 2.0 * f64::from(self.filled.records);
-        let each = megabytes(after.saturating_sub(before)) * 1e6 / hashes;
-        Row::new("bytes/hash", each).at_most("bytes/hash", each, 120.0).detail("hashes", hashes)
+        let a_hash = |bytes: u64| megabytes(bytes) * 1e6 / hashes;
+        let grown = after.since(before);
+        let each = a_hash(grown.all());
+        Row::new("bytes/hash", each)
+            .at_most("bytes/hash", each, 120.0)
+            .detail("hashes", hashes)
+            .detail("consensus", a_hash(grown.consensus))
+            .detail("ledger_tables", a_hash(grown.ledger_tables))
+            .detail("ledger_journal", a_hash(grown.ledger_journal))
     }
 
     /// One record after the other, from posting to the answer that a published checkpoint covers it.
