@@ -2,7 +2,8 @@
 //!
 //! For: [`check`], which names the first place that is not what it should be, and what that should be. In
 //! this order: `log` holds blocks against their leaves, leaves against tiles, and the tree against the head
-//! and every checkpoint that was signed; `derived` holds index, bodies and endorsements against the leaves.
+//! and every checkpoint that was signed; `derived` holds index, bodies and endorsements against the leaves; `frames`
+//! holds whole blocks against the signatures of their batches.
 //!
 //! Not for: mending. The index alone can be computed anew (`Ledger::rebuild_index`); what else is lost
 //! comes back from other validators, into an empty folder.
@@ -10,6 +11,7 @@
 //! What is checked is what the store's reader gives, so that a file which cannot be read is damage too.
 
 mod derived;
+mod frames;
 mod location;
 mod log;
 
@@ -41,9 +43,9 @@ pub struct SignedTree {
 pub struct Progress {
     /// What is being checked.
     pub stage: &'static str,
-    /// Leaves so far.
+    /// Leaves (of `blocks`: blocks) so far.
     pub done: u64,
-    /// Leaves in all.
+    /// And in all.
     pub total: u64,
 }
 
@@ -105,6 +107,7 @@ fn run(
     let images = check.index(&head, progress)?;
     check.bodies(&head, progress)?;
     let endorsements = check.endorsements()?;
+    check.frames(&head, progress)?;
     Ok(Sound { head, images, endorsements })
 }
 

@@ -1,6 +1,7 @@
 //! The ledger as a node uses it: apply what is final, judge what is proposed, and give a state to answer
 //! from.
 
+mod foresee;
 mod reading;
 mod rebuild;
 
@@ -19,10 +20,12 @@ use birthmark_core::network::Network;
 use birthmark_core::time::Minute;
 use parking_lot::Mutex;
 
+pub use self::foresee::{BadBlocks, Tree};
 pub use self::reading::{Found, IndexProof, Reading};
 pub use self::rebuild::Rebuilt;
 use crate::apply::{self, Changes, InvalidBlock, State};
 use crate::endorsements::Endorsements;
+use crate::frame;
 use crate::rules::{Rules, Stage};
 use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
 use crate::trie::Trie;
@@ -144,7 +147,7 @@ impl Ledger {
             (Writer { edge, trie: reader.checked_trie(&head)? }, head)
         } else {
             let mut writer = Writer { edge: Edge::empty(), trie: Trie::empty() };
-            let none = BlockId { digest: [0; 32], parent: [0; 32] };
+            let none = BlockId { digest: [0; 32], parent: [0; 32], frame: Vec::new() };
             let head = writer.commit(&store, &reader, &apply::genesis(&network), &none)?;
             store.sync()?;
             (writer, head)
@@ -210,7 +213,8 @@ impl Ledger {
             return Err(LedgerError::Gap { expected, got: block.height.0 });
         }
         let changes = view.decided(block)?.map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
-        let id = BlockId { digest: block.digest, parent: block.parent };
+        let frame = frame::of(&self.network, block.header, block.payload, &changes);
+        let id = BlockId { digest: block.digest, parent: block.parent, frame };
         let head = writer.commit(&self.store, &view.store, &changes, &id).inspect_err(|_| *place = None)?;
         Ok(Some((head, changes)))
     }
@@ -223,7 +227,7 @@ impl Ledger {
                 continue;
             }
             match view.decided(block)? {
-                Ok(changes) => view.overlays.push(changes),
+                Ok(changes) => view.extend(changes),
                 Err(invalid) => return Ok(Err(invalid)),
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The way of a block: `block` decodes it, `rules` judge it with `endorsements`, `apply` turns it into
 //! changes, `index` says what that does to the lists of records and `trie` to the index root, `store`
-//! commits all atomically.
+//! commits all atomically, with what `frame` keeps so that the block can be given again (`transfer`).
 //! [`Ledger`] ties these together; [`fsck`] computes all of it again.
 //!
 //! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone
@@ -14,6 +14,7 @@
 pub mod apply;
 pub mod block;
 pub mod endorsements;
+mod frame;
 pub mod fsck;
 pub mod index;
 mod ledger;
@@ -21,7 +22,11 @@ pub mod rules;
 mod store;
 #[cfg(test)]
 mod testing;
+pub mod transfer;
 mod trie;
 
-pub use ledger::{Block, BlockInfo, Found, Head, IndexProof, Ledger, LedgerError, Reading, Rebuilt, View};
+pub use ledger::{
+    BadBlocks, Block, BlockInfo, Found, Head, IndexProof, Ledger, LedgerError, Reading, Rebuilt, Tree, View,
+};
 pub use store::StoreError;
+pub use transfer::WholeBlock;

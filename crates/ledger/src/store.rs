@@ -11,6 +11,7 @@
 //! index         index key               → list of records (`pack`)
 //! bodies        body digest, 16 bytes   → where it is recorded, and at what (`pack`)
 //! blocks        be64 height             → digest 32 ‖ parent 32 ‖ be32 minute ‖ be64 first ‖ be32 count
+//! frames        be64 height             → what of the block does not follow from its leaves (`frame`); none of genesis
 //! starts        be64 first tx_id        → be64 height, for blocks with leaves
 //! endorsements  be64 tx_id              → endorsement
 //! meta          "head"                  → be64 height ‖ digest 32 ‖ be32 minute ‖ be64 size ‖ root 32
@@ -105,6 +106,7 @@ pub(crate) struct Store {
     index: Keyspace,
     bodies: Keyspace,
     blocks: Keyspace,
+    frames: Keyspace,
     starts: Keyspace,
     endorsements: Keyspace,
 }
@@ -118,6 +120,7 @@ pub(crate) enum Section {
     Index,
     Bodies,
     Blocks,
+    Frames,
     Starts,
     Endorsements,
 }
@@ -131,16 +134,19 @@ impl Section {
             Self::Index => "index",
             Self::Bodies => "bodies",
             Self::Blocks => "blocks",
+            Self::Frames => "frames",
             Self::Starts => "starts",
             Self::Endorsements => "endorsements",
         }
     }
 }
 
-/// The identity of a block that is committed.
+/// What of a block that is committed its changes do not say.
 pub(crate) struct BlockId {
     pub(crate) digest: [u8; 32],
     pub(crate) parent: [u8; 32],
+    /// What of it does not follow from its leaves; nothing at genesis, which follows from the network file.
+    pub(crate) frame: Vec<u8>,
 }
 
 impl Store {
@@ -165,6 +171,7 @@ impl Store {
             index: keyspace("index")?,
             bodies: keyspace("bodies")?,
             blocks: keyspace("blocks")?,
+            frames: keyspace("frames")?,
             starts: keyspace("starts")?,
             endorsements: keyspace("endorsements")?,
             database,
@@ -196,6 +203,7 @@ impl Store {
             Section::Index => &self.index,
             Section::Bodies => &self.bodies,
             Section::Blocks => &self.blocks,
+            Section::Frames => &self.frames,
             Section::Starts => &self.starts,
             Section::Endorsements => &self.endorsements,
         }
@@ -238,6 +246,9 @@ impl Store {
         let first = changes.first.0.to_be_bytes();
         let row = [&block.digest, &block.parent, changes.minute.0.to_be_bytes().as_slice(), &first, &count].concat();
         batch.insert(&self.blocks, height, row);
+        if !block.frame.is_empty() {
+            batch.insert(&self.frames, height, block.frame.as_slice());
+        }
         if changes.leaf_count() > 0 {
             batch.insert(&self.starts, first, height);
         }
@@ -349,10 +360,11 @@ pub(crate) fn body_key(digest: &[u8; 32]) -> [u8; 16] {
 
 const REBUILDING: &str = "rebuilding";
 /// 2: block leaves carry the root of the index, and tiles their middle hashes. 3: packed lists and places, half digests.
-pub(crate) const FORMAT: u8 = 3;
+/// 4: blocks have frames, so that they can be given again as they were ordered.
+pub(crate) const FORMAT: u8 = 4;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// The least that `fjall` takes. Whatever is in the journals is read again at the start.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-/// Eight keyspaces; what they hold in memory together stays well below a node's allowance.
+/// Nine keyspaces; what they hold in memory together stays well below a node's allowance.
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;

@@ -200,10 +200,10 @@ impl Check<'_> {
     }
 }
 
-type Next = Option<Result<(fjall::UserKey, fjall::UserValue), Stop>>;
+pub(super) type Next = Option<Result<(fjall::UserKey, fjall::UserValue), Stop>>;
 
 /// The value of the key that must come next.
-fn due(section: Section, key: &[u8], next: Next) -> Result<fjall::UserValue, Stop> {
+pub(super) fn due(section: Section, key: &[u8], next: Next) -> Result<fjall::UserValue, Stop> {
     match next.transpose()? {
         Some((found, value)) if *found == *key => Ok(value),
         Some((found, _)) if *found < *key => Err(damage(section, &found, "a value", "nothing")),
@@ -215,7 +215,7 @@ fn same(section: Section, key: &[u8], found: &[u8], should: &[u8]) -> Result<(),
     if found == should { Ok(()) } else { Err(damage(section, key, hex::encode(found), hex::encode(should))) }
 }
 
-fn nothing_left(section: Section, next: Next) -> Result<(), Stop> {
+pub(super) fn nothing_left(section: Section, next: Next) -> Result<(), Stop> {
     match next.transpose()? {
         None => Ok(()),
         Some((key, _)) => {

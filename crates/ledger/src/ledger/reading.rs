@@ -5,16 +5,19 @@ use std::sync::OnceLock;
 use birthmark_core::absence::AbsenceProof;
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
-use birthmark_core::hash::ImageHash;
+use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::index::IndexRecord;
 use birthmark_core::index::trie::{self, End};
-use birthmark_core::leaf::RecordLeaf;
+use birthmark_core::leaf::{Leaf, RecordLeaf};
 use birthmark_core::merkle::{self, Frontier, TreeHash};
+use birthmark_core::network::Network;
 use birthmark_core::tile::{Tile, TileKind, encode_entries};
 
 use super::{BlockInfo, Head, LedgerError, record_leaf};
+use crate::frame;
 use crate::store::{StoreError, StoreReader};
+use crate::transfer::WholeBlock;
 use crate::trie::Trie;
 
 /// A record that was looked up.
@@ -160,6 +163,26 @@ impl Reading {
     /// A block by its height.
     pub fn block(&self, height: Height) -> Result<Option<BlockInfo>, LedgerError> {
         Ok(self.store.block(height)?)
+    }
+
+    /// A block as it was ordered, whole. Nothing for genesis, which follows from the network file, for blocks that
+    /// are not there yet, and for those of which an endorsement is not kept any more.
+    pub fn whole_block(&self, network: &Network, height: Height) -> Result<Option<WholeBlock>, LedgerError> {
+        let Some(block) = self.store.block(height)?.filter(|_| height.0 > 0) else { return Ok(None) };
+        let frame = self.store.frame(height)?;
+        let leaves = self.store.leaves(block.first.0, block.count.into())?;
+        let index_root = match leaves.last().map(|leaf| Leaf::decode(leaf)) {
+            None => Digest::from_bytes([0; 32]),
+            Some(Ok(Leaf::Block(end))) => end.index_root,
+            Some(_) => return Err(StoreError::Damaged { what: "a block does not end in its own leaf" }.into()),
+        };
+        let leaf = |tx_id: TxId| {
+            let at = tx_id.0.checked_sub(block.first.0).and_then(|at| usize::try_from(at).ok());
+            at.and_then(|at| leaves.get(at)).cloned().ok_or(StoreError::Damaged { what: "a leaf is missing" })
+        };
+        let payload = frame::payload_of(network, &frame, block.first, leaf, |tx_id| self.store.endorsement(tx_id))?;
+        let (digest, parent, header) = (block.digest, block.parent, frame::header_of(&frame)?);
+        Ok(payload.map(|payload| WholeBlock { height, digest, parent, index_root, header, payload }))
     }
 }
 

@@ -22,6 +22,7 @@ mod crash;
 mod faults;
 mod fsck;
 mod index;
+mod whole;
 
 const MINUTE: u32 = 29_000_000;
 

@@ -146,6 +146,12 @@ impl StoreReader {
         BlockInfo::decode(height, &bytes).map(Some)
     }
 
+    /// What of a block does not follow from its leaves.
+    pub(crate) fn frame(&self, height: Height) -> Result<fjall::UserValue, StoreError> {
+        let frame = self.get(&self.store.frames, height.0.to_be_bytes())?;
+        frame.ok_or(StoreError::Damaged { what: "a block's frame is missing" })
+    }
+
     /// The block that a leaf came with.
     pub(crate) fn height_of(&self, tx_id: TxId) -> Result<Height, StoreError> {
         let start = self.snapshot.range(&self.store.starts, ..=tx_id.0.to_be_bytes()).next_back();

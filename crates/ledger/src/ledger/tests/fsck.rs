@@ -62,7 +62,7 @@ fn a_value_that_was_changed_removed_or_added_is_named_in_every_keyspace() {
     let be = |number: u64| number.to_be_bytes().to_vec();
     let digest = body_key(capture(3).digest().as_bytes());
     // 1 + 201 + 201 + 2 leaves: the endorsed record is 403.
-    let cases: [Case<'_>; 20] = [
+    let cases: [Case<'_>; 23] = [
         (Section::Leaves, be(5), Some(&[1, 1, 0])),
         (Section::Leaves, be(300), None),
         (Section::Leaves, be(405), Some(&[1])),
@@ -78,6 +78,9 @@ fn a_value_that_was_changed_removed_or_added_is_named_in_every_keyspace() {
         (Section::Bodies, vec![3; 16], Some(&[1, 9])),
         (Section::Blocks, be(4), None),
         (Section::Blocks, be(2), Some(&[0; 80])),
+        (Section::Frames, be(2), None),
+        (Section::Frames, be(3), Some(&[1; 42])),
+        (Section::Frames, be(9), Some(&[1; 42])),
         (Section::Starts, be(202), Some(&[0; 8])),
         (Section::Starts, be(203), Some(&[0; 8])),
         (Section::Endorsements, be(403), Some(b"another")),
