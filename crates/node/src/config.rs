@@ -11,6 +11,7 @@ use birthmark_core::network::Network;
 use birthmark_core::note::{KeyError, KeyName, NoteSigner, PublicKey, SecretKey};
 use birthmark_engine::EngineError;
 use birthmark_ledger::LedgerError;
+use birthmark_service::client::ClientSetupError;
 use birthmark_service::lock::LockError;
 use birthmark_service::secret_file::{self, SecretFileError};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::cosigner::CosignerError;
 use crate::peers::PeerNetwork;
+use crate::sync::SyncError;
 
 /// Everything a node needs to start.
 #[derive(Clone, Debug)]
@@ -94,6 +96,15 @@ pub enum NodeError {
     /// Consensus.
     #[error(transparent)]
     Engine(#[from] Arc<EngineError>),
+    /// A follower has nobody to follow.
+    #[error("no node to fetch from is given")]
+    NoSource,
+    /// An address to fetch from is unusable.
+    #[error("an address to fetch from is refused: {0}")]
+    Address(ClientSetupError),
+    /// What others say cannot be followed.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// The blocking thread of a task ended.
     #[error("an internal task ended: {0}")]
     Task(#[from] tokio::task::JoinError),

@@ -4,7 +4,9 @@
 
 mod block;
 mod blockchain_submit;
+mod blocks;
 mod log;
+mod refuse;
 mod status;
 mod submit;
 mod transactions;
@@ -23,7 +25,8 @@ use http::StatusCode;
 use tracing::error;
 
 use crate::node::Shared;
-use crate::publisher::Published;
+use crate::publisher::{Published, Publisher};
+use crate::reads::Reads;
 
 /// What every handler gets.
 #[derive(Clone, Debug)]
@@ -45,9 +48,26 @@ impl FromRef<App> for Authenticator {
 }
 
 pub(crate) fn router(shared: Arc<Shared>, authenticator: Authenticator) -> Router {
-    let for_readiness = Arc::clone(&shared);
-    let ready = move || {
-        let published = for_readiness.chain.publisher.newest();
+    let reads = read_routes(shared.reads());
+    Router::new()
+        .route("/api/v1/transactions", post(transactions::post))
+        .route("/api/v1/blockchain/submit", post(blockchain_submit::post))
+        .with_state(App { shared, authenticator })
+        .merge(reads)
+}
+
+/// The interface of a node that takes nothing.
+pub(crate) fn follower_router(reads: Arc<Reads>) -> Router {
+    Router::new()
+        .route("/api/v1/transactions", post(refuse::post))
+        .route("/api/v1/blockchain/submit", post(refuse::post))
+        .merge(read_routes(reads))
+}
+
+fn read_routes(reads: Arc<Reads>) -> Router {
+    let for_readiness = Arc::clone(&reads);
+    let is_ready = move || {
+        let published = for_readiness.publisher.newest();
         async move {
             if published.is_some() {
                 Readiness::Ready
@@ -57,24 +77,23 @@ pub(crate) fn router(shared: Arc<Shared>, authenticator: Authenticator) -> Route
         }
     };
     Router::new()
-        .route("/api/v1/transactions", post(transactions::post))
-        .route("/api/v1/blockchain/submit", post(blockchain_submit::post))
         .route("/api/v1/blockchain/verify/{hash}", get(verify::get))
         .route("/api/v1/blockchain/status", get(status::get))
         .route("/api/v1/verify/{hash}", get(verify::get))
         .route("/api/v1/block/latest", get(block::latest))
         .route("/api/v1/block/{height}", get(block::at))
+        .route("/api/v1/blocks/{from}", get(blocks::get))
         .route("/api/v1/status", get(status::get))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
         .route("/network.json", get(status::network_file))
-        .with_state(App { shared, authenticator })
-        .merge(health_routes(ready))
+        .with_state(reads)
+        .merge(health_routes(is_ready))
 }
 
 /// The published checkpoint, or `503` until there is one.
-fn published(shared: &Shared) -> Result<Arc<Published>, Problem> {
-    shared.chain.publisher.newest().ok_or_else(|| {
+fn published(publisher: &Publisher) -> Result<Arc<Published>, Problem> {
+    publisher.newest().ok_or_else(|| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_checkpoint", "no checkpoint is published yet")
             .with_retry_after(std::time::Duration::from_secs(1))
     })

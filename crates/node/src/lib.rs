@@ -7,6 +7,9 @@
 //! them, `publisher` makes a quorum's checkpoint the one that everyone is answered from, `lookup` finds
 //! and proves.
 //!
+//! A node without keys is a `follower`: `source` asks other nodes, `sync` applies what a quorum's checkpoint covers,
+//! and the same read side answers.
+//!
 //! Not for: deciding what is valid (`birthmark-ledger`) or in which order (`birthmark-engine`). A node
 //! knows hashes, authorities and submitters; of cameras, tokens and people it never learns.
 
@@ -17,6 +20,7 @@ mod collector;
 mod committee;
 mod config;
 mod cosigner;
+mod follower;
 mod fsck;
 mod http;
 mod lookup;
@@ -24,8 +28,11 @@ mod mempool;
 mod node;
 mod peers;
 mod publisher;
+mod reads;
 mod relay;
+mod source;
 mod statement;
+mod sync;
 #[cfg(test)]
 mod testing;
 
@@ -33,9 +40,12 @@ pub use birthmark_ledger::Rebuilt;
 pub use birthmark_ledger::fsck::{Damage, Location, Progress, Sound};
 pub use config::{KeyFiles, NodeConfig, NodeError};
 pub use cosigner::{CosignerError, create_state};
+pub use follower::{Follower, FollowerConfig};
 pub use fsck::{fsck, rebuild_index};
 pub use node::Node;
 pub use peers::PeerNetwork;
+pub use source::SourceError;
+pub use sync::SyncError;
 
 /// May post to the seed's `POST /api/v1/blockchain/submit`.
 pub const ROLE_SUBMIT: &str = "submitter";

@@ -26,6 +26,7 @@ use crate::http;
 use crate::mempool::Mempool;
 use crate::peers::{PeerNetwork, Peers};
 use crate::publisher::{Publisher, kept_size};
+use crate::reads::Reads;
 use crate::relay::Relay;
 
 /// A node with its engine running.
@@ -43,6 +44,19 @@ pub(crate) struct Shared {
     pub(crate) chain: NodeChain,
     pub(crate) network_file: Bytes,
     pub(crate) submitter: (SubmitterNumber, SubmitterKey),
+}
+
+impl Shared {
+    /// What the read side answers from.
+    pub(crate) fn reads(&self) -> Arc<Reads> {
+        let chain = &self.chain;
+        Arc::new(Reads {
+            ledger: Arc::clone(&chain.ledger),
+            publisher: Arc::clone(&chain.publisher),
+            network_file: self.network_file.clone(),
+            mempool: Some(Arc::clone(&chain.mempool)),
+        })
+    }
 }
 
 impl Node {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::committee::Standing;
 use crate::config::NodeError;
 use crate::cosigner::CosignerError;
+use crate::sync::SyncError;
 
 /// A checkpoint with a quorum's cosignatures.
 #[derive(Debug)]
@@ -64,6 +65,18 @@ impl Publisher {
         let Standing { checkpoint, log, reading } = standing;
         let note = checkpoint.assemble(log, cosignatures).map_err(CosignerError::from)?.to_string();
         let verified = checkpoint::verify(&note, ledger.network().current_policy()).map_err(CosignerError::from)?;
+        ledger.keep_checkpoint(&note)?;
+        self.show(note, verified, reading);
+        Ok(())
+    }
+
+    /// Publishes a checked checkpoint that came from elsewhere, of exactly the tree that the ledger stands at.
+    pub(crate) fn adopt(&self, ledger: &Ledger, note: String, verified: VerifiedCheckpoint) -> Result<(), SyncError> {
+        let reading = ledger.reading()?;
+        let (size, root) = (verified.checkpoint.size, verified.checkpoint.root);
+        if (reading.head().size, reading.head().root) != (size, root) {
+            return Err(SyncError::Forked(size));
+        }
         ledger.keep_checkpoint(&note)?;
         self.show(note, verified, reading);
         Ok(())

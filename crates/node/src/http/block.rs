@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::{published, unreadable};
-use crate::node::Shared;
+use crate::reads::Reads;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
@@ -31,21 +31,25 @@ pub(super) struct Answer {
     leaf_count: u32,
 }
 
-pub(super) async fn at(State(shared): State<Arc<Shared>>, Path(height): Path<String>) -> Result<Json<Answer>, Problem> {
-    let digits = height.bytes().all(|byte| byte.is_ascii_digit());
-    let height = height.parse().ok().filter(|_| digits).map(Height).ok_or_else(|| {
+pub(super) async fn at(State(reads): State<Arc<Reads>>, Path(height): Path<String>) -> Result<Json<Answer>, Problem> {
+    answer(&reads, height_in(&height)?)
+}
+
+/// Digits only.
+pub(super) fn height_in(path: &str) -> Result<Height, Problem> {
+    let digits = path.bytes().all(|byte| byte.is_ascii_digit());
+    path.parse().ok().filter(|_| digits).map(Height).ok_or_else(|| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_height", "the height must be a decimal number")
-    })?;
-    answer(&shared, height)
+    })
 }
 
-pub(super) async fn latest(State(shared): State<Arc<Shared>>) -> Result<Json<Answer>, Problem> {
-    let height = published(&shared)?.reading.head().height;
-    answer(&shared, height)
+pub(super) async fn latest(State(reads): State<Arc<Reads>>) -> Result<Json<Answer>, Problem> {
+    let height = published(&reads.publisher)?.reading.head().height;
+    answer(&reads, height)
 }
 
-fn answer(shared: &Shared, height: Height) -> Result<Json<Answer>, Problem> {
-    let block = published(shared)?.reading.block(height).map_err(|cause| unreadable(&cause))?;
+fn answer(reads: &Reads, height: Height) -> Result<Json<Answer>, Problem> {
+    let block = published(&reads.publisher)?.reading.block(height).map_err(|cause| unreadable(&cause))?;
     let block =
         block.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no_such_block", "no block has this height yet"))?;
     Ok(Json(Answer {

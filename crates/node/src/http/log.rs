@@ -12,20 +12,20 @@ use birthmark_service::problem::Problem;
 use http::{StatusCode, header};
 
 use super::{published, unreadable};
-use crate::node::Shared;
+use crate::reads::Reads;
 
-pub(super) async fn checkpoint(State(shared): State<Arc<Shared>>) -> Result<impl IntoResponse, Problem> {
-    let note = published(&shared)?.note.clone();
+pub(super) async fn checkpoint(State(reads): State<Arc<Reads>>) -> Result<impl IntoResponse, Problem> {
+    let note = published(&reads.publisher)?.note.clone();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], note))
 }
 
 pub(super) async fn tile(
-    State(shared): State<Arc<Shared>>,
+    State(reads): State<Arc<Reads>>,
     Path(path): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let missing = || Problem::new(StatusCode::NOT_FOUND, "no_such_tile", "the log has no such tile");
     let tile: Tile = format!("tile/{path}").parse().map_err(|_| missing())?;
-    let bytes = published(&shared)?.reading.tile(&tile).map_err(|cause| unreadable(&cause))?;
+    let bytes = published(&reads.publisher)?.reading.tile(&tile).map_err(|cause| unreadable(&cause))?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),

@@ -12,7 +12,7 @@ use http::header;
 use serde::Serialize;
 
 use super::published;
-use crate::node::Shared;
+use crate::reads::Reads;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
@@ -29,16 +29,16 @@ pub(super) struct Answer {
     mempool_bytes: usize,
 }
 
-pub(super) async fn get(State(shared): State<Arc<Shared>>) -> Result<Json<Answer>, Problem> {
-    let published = published(&shared)?;
-    let network = shared.chain.ledger.network();
-    let (mempool_batches, mempool_bytes) = shared.chain.mempool.backlog();
+pub(super) async fn get(State(reads): State<Arc<Reads>>) -> Result<Json<Answer>, Problem> {
+    let published = published(&reads.publisher)?;
+    let network = reads.ledger.network();
+    let (mempool_batches, mempool_bytes) = reads.mempool.as_ref().map(|mempool| mempool.backlog()).unwrap_or_default();
     Ok(Json(Answer {
         network_id: network.network_id(),
         origin: network.origin().to_string(),
         epoch: network.current_epoch().number(),
         validators: network.current_epoch().validators().len(),
-        block_height: shared.chain.ledger.head().height,
+        block_height: reads.ledger.head().height,
         checkpoint_size: published.checkpoint.size,
         checkpoint_time: published.time,
         mempool_batches,
@@ -47,6 +47,6 @@ pub(super) async fn get(State(shared): State<Arc<Shared>>) -> Result<Json<Answer
 }
 
 /// The file as this node has it. A verifier takes its own from elsewhere: never from the server that it checks.
-pub(super) async fn network_file(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], shared.network_file.clone())
+pub(super) async fn network_file(State(reads): State<Arc<Reads>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], reads.network_file.clone())
 }

@@ -64,7 +64,7 @@ async fn judge(shared: &Arc<Shared>, batch: Batch) -> Result<(Batch, Vec<Option<
 
 /// What of a batch is on record under the published checkpoint.
 fn state_of(shared: &Shared, wanted: &[Wanted]) -> Result<Vec<Option<TransactionResult>>, Problem> {
-    let published = published(shared)?;
+    let published = published(&shared.chain.publisher)?;
     wanted.iter().map(|want| recorded(&published.reading, want).map_err(|cause| unreadable(&cause))).collect()
 }
 
@@ -81,7 +81,10 @@ async fn wait_until_recorded(shared: &Shared, wanted: &[Wanted], wait: Duration)
         let mut next = left.next();
         while let Some(want) = next {
             sizes.mark_unchanged();
-            if recorded(&published(shared)?.reading, want).map_err(|cause| unreadable(&cause))?.is_some() {
+            if recorded(&published(&shared.chain.publisher)?.reading, want)
+                .map_err(|cause| unreadable(&cause))?
+                .is_some()
+            {
                 next = left.next();
             } else if sizes.changed().await.is_err() {
                 break;

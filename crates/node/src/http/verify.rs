@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{published, unreadable};
 use crate::lookup::{self, Proof};
-use crate::node::Shared;
+use crate::reads::Reads;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Options {
@@ -25,7 +25,7 @@ pub(super) struct Options {
 }
 
 pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
+    State(reads): State<Arc<Reads>>,
     Path(hash): Path<String>,
     options: Result<Query<Options>, QueryRejection>,
 ) -> Result<Json<VerifyAnswer>, Problem> {
@@ -40,8 +40,7 @@ pub(super) async fn get(
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_query", "proof must be 0 or 1"));
         }
     };
-    let published = published(&shared)?;
-    let answer =
-        lookup::answer(shared.chain.ledger.network(), &published, hash, proof).map_err(|cause| unreadable(&cause))?;
+    let published = published(&reads.publisher)?;
+    let answer = lookup::answer(reads.ledger.network(), &published, hash, proof).map_err(|cause| unreadable(&cause))?;
     Ok(Json(answer))
 }

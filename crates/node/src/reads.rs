@@ -1,0 +1,21 @@
+//! What a node answers from, whether it validates or follows.
+//!
+//! For: the read side of the HTTP interface, which is the same for both. Not for: taking transactions (`node`).
+
+use std::sync::Arc;
+
+use birthmark_ledger::Ledger;
+use bytes::Bytes;
+
+use crate::mempool::Mempool;
+use crate::publisher::Publisher;
+
+/// Ledger, published checkpoint, and what else is shown.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) network_file: Bytes,
+    /// What waits for a block; nothing ever does at a follower.
+    pub(crate) mempool: Option<Arc<Mempool>>,
+}
