@@ -44,6 +44,8 @@ enum Command {
     /// A registry node: order, record, prove.
     #[command(subcommand)]
     Node(roles::node::Command),
+    /// Check a stopped node's ledger: the same as `node fsck`.
+    Fsck(roles::node::upkeep::FsckArgs),
     /// Start a new network: its keys, genesis and policy.
     #[command(subcommand)]
     Network(network::Command),
@@ -81,7 +83,8 @@ pub(crate) fn run() -> ExitCode {
     }
     birthmark_service::process::raise_open_files();
     // That nobody could read what a check found is "could not be checked".
-    let checks = matches!(cli.command, Command::Verify(_) | Command::Node(roles::node::Command::Fsck(_)));
+    let checks =
+        matches!(cli.command, Command::Verify(_) | Command::Fsck(_) | Command::Node(roles::node::Command::Fsck(_)));
     let unsaid = if checks { ExitCode::from(3) } else { ExitCode::FAILURE };
     terminal::settle(carry_out(cli.command), unsaid)
 }
@@ -101,6 +104,7 @@ fn carry_out(command: Command) -> ExitCode {
                 ExitCode::FAILURE
             });
         }
+        Command::Fsck(args) => return roles::node::upkeep::fsck(&args),
         Command::Network(command) => network::run(&command),
         Command::Credential(args) => roles::credential::run(&args),
         Command::Completions { shell } => {
@@ -132,7 +136,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 fn read_env_file(arguments: &[OsString]) -> anyhow::Result<()> {
     let given = arguments.iter().position(|argument| argument == "--env-file").and_then(|at| arguments.get(at + 1));
     let joined = arguments.iter().filter_map(|a| a.to_str()).find_map(|a| a.strip_prefix("--env-file="));
-    let is_role = matches!(role(arguments), Some("sma" | "aggregator" | "node" | "camera"));
+    let is_role = matches!(role(arguments), Some("sma" | "aggregator" | "node" | "fsck" | "camera"));
     match (given.map(OsString::as_os_str).or(joined.map(AsRef::as_ref)), is_role) {
         (Some(_), false) => anyhow::bail!("--env-file is for sma, aggregator, node and camera"),
         (Some(path), true) => dotenvy::from_path(path).map_err(|cause| {
@@ -159,6 +163,7 @@ fn without_content(cause: &dotenvy::Error) -> String {
 
 /// The subcommand, without parsing the rest.
 fn role(arguments: &[OsString]) -> Option<&str> {
-    let names = ["demo", "verify", "camera", "sma", "aggregator", "node", "network", "credential", "bench", "load"];
+    let names =
+        ["demo", "verify", "camera", "sma", "aggregator", "node", "fsck", "network", "credential", "bench", "load"];
     arguments.iter().skip(1).filter_map(|argument| argument.to_str()).find(|argument| names.contains(argument))
 }

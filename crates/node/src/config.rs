@@ -11,6 +11,7 @@ use birthmark_core::network::Network;
 use birthmark_core::note::{KeyError, KeyName, NoteSigner, PublicKey, SecretKey};
 use birthmark_engine::EngineError;
 use birthmark_ledger::LedgerError;
+use birthmark_ledger::fsck::Damage;
 use birthmark_service::client::ClientSetupError;
 use birthmark_service::lock::LockError;
 use birthmark_service::secret_file::{self, SecretFileError};
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::cosigner::CosignerError;
 use crate::peers::PeerNetwork;
+use crate::snapshot::SnapshotError;
 use crate::sync::SyncError;
 
 /// Everything a node needs to start.
@@ -105,6 +107,12 @@ pub enum NodeError {
     /// What others say cannot be followed.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// What others gave is no sound ledger either.
+    #[error("the ledger that was made anew is not sound: {0}")]
+    StillDamaged(Box<Damage>),
     /// The blocking thread of a task ended.
     #[error("an internal task ended: {0}")]
     Task(#[from] tokio::task::JoinError),

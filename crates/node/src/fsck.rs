@@ -11,7 +11,7 @@ use birthmark_ledger::{Ledger, Rebuilt};
 use birthmark_service::lock::FolderLock;
 use birthmark_service::secret_file::SecretFileError;
 
-use crate::config::NodeError;
+use crate::config::{KeyFiles, NodeError};
 use crate::cosigner::{self, CosignerError, STATE_FILE};
 
 /// Checks the ledger of the node in `data_dir`. The outer error means that it could not be checked.
@@ -24,6 +24,8 @@ pub fn fsck(
     let _lock = FolderLock::acquire(data_dir)?;
     let (size, root) = match cosigner::last_signed(data_dir) {
         Ok(last) => last,
+        // A follower signs nothing.
+        Err(_) if !is_validator(data_dir) => return Ok(fsck::check(&ledger, network, &[], progress)?),
         Err(cause @ CosignerError::Damaged) => return Ok(Err(damaged_state(&cause))),
         Err(cause @ CosignerError::State { source: SecretFileError::Io { .. } })
             if !data_dir.join(STATE_FILE).exists() =>
@@ -36,6 +38,11 @@ pub fn fsck(
     Ok(fsck::check(&ledger, network, &signed, progress)?)
 }
 
+/// Whether this folder has any of what only validators have.
+pub(crate) fn is_validator(data_dir: &Path) -> bool {
+    [KeyFiles::VALIDATOR, STATE_FILE].iter().any(|name| data_dir.join(name).exists())
+}
+
 /// Computes the index of the node in `data_dir` anew out of its log.
 pub fn rebuild_index(data_dir: &Path, network: &Network) -> Result<Rebuilt, NodeError> {
     let ledger = ledger_of(data_dir)?;
@@ -44,7 +51,7 @@ pub fn rebuild_index(data_dir: &Path, network: &Network) -> Result<Rebuilt, Node
 }
 
 /// Opening a store would make one where there is none.
-fn ledger_of(data_dir: &Path) -> Result<PathBuf, NodeError> {
+pub(crate) fn ledger_of(data_dir: &Path) -> Result<PathBuf, NodeError> {
     let folder = data_dir.join("ledger");
     let holds_any = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some());
     if holds_any { Ok(folder) } else { Err(NodeError::NoLedger(folder)) }

@@ -30,7 +30,10 @@ mod peers;
 mod publisher;
 mod reads;
 mod relay;
+mod repair;
+pub mod snapshot;
 mod source;
+mod staging;
 mod statement;
 mod sync;
 #[cfg(test)]
@@ -44,6 +47,7 @@ pub use follower::{Follower, FollowerConfig};
 pub use fsck::{fsck, rebuild_index};
 pub use node::Node;
 pub use peers::PeerNetwork;
+pub use repair::{Repaired, repair};
 pub use source::SourceError;
 pub use sync::SyncError;
 

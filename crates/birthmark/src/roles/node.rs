@@ -1,6 +1,8 @@
-//! `birthmark node serve`, and what is done with a node that is stopped (`upkeep`).
+//! `birthmark node serve`, `follow`, and what is done with a node that is stopped (`upkeep`).
 
 mod file;
+mod follow;
+mod snapshot;
 pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
@@ -25,8 +27,13 @@ use crate::serve::{CallerArgs, ServeArgs, block_on};
 pub(crate) enum Command {
     /// Order, record and prove.
     Serve(Box<NodeServeArgs>),
+    /// Follow other nodes without validating, and answer all that is read.
+    Follow(follow::FollowArgs),
     /// Check a stopped node's ledger: compute everything again and name the first damaged place.
     Fsck(upkeep::FsckArgs),
+    /// A stopped node's ledger as one file, and a ledger out of one.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Compute a stopped node's index anew from its log.
     RebuildIndex(upkeep::UpkeepArgs),
 }
@@ -89,7 +96,9 @@ impl FromStr for Peer {
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => block_on(serve(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Follow(args) => follow::follow(args).map(|()| ExitCode::SUCCESS),
         Command::Fsck(args) => Ok(upkeep::fsck(&args)),
+        Command::Snapshot(command) => snapshot::run(&command).map(|()| ExitCode::SUCCESS),
         Command::RebuildIndex(args) => upkeep::rebuild_index(&args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -20,6 +20,8 @@ mod kill;
 #[cfg(test)]
 mod layering;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod once;

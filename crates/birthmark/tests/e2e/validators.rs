@@ -34,27 +34,27 @@ use crate::installation::{Demo, birthmark};
 use crate::operator::done;
 use crate::submissions::{Device, raw_hash, send};
 
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A network of four, laid out by the command line.
-struct Four {
-    _folder: tempfile::TempDir,
-    nodes: Vec<NodeProcess>,
-    network: Arc<Network>,
+pub(crate) struct Four {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) nodes: Vec<NodeProcess>,
+    pub(crate) network: Arc<Network>,
     signing: SubmitterKey,
     next: AtomicU64,
     /// What nodes have answered as recorded.
     recorded: Mutex<BTreeMap<ImageHash, u64>>,
 }
 
-struct NodeProcess {
-    folder: PathBuf,
-    client: HttpClient,
-    child: Option<Child>,
+pub(crate) struct NodeProcess {
+    pub(crate) folder: PathBuf,
+    pub(crate) client: HttpClient,
+    pub(crate) child: Option<Child>,
 }
 
 impl NodeProcess {
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         let config = self.folder.join("node.toml");
         let mut command = birthmark(&["node", "serve", "--config", config.to_str().unwrap()]);
@@ -62,7 +62,7 @@ impl NodeProcess {
     }
 
     /// SIGKILL.
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -70,7 +70,7 @@ impl NodeProcess {
     }
 
     /// What it has published, if it answers.
-    async fn checkpoint(&self, network: &Network) -> Option<VerifiedCheckpoint> {
+    pub(crate) async fn checkpoint(&self, network: &Network) -> Option<VerifiedCheckpoint> {
         let note = self.client.get_bytes("/checkpoint").await.ok()?.body;
         let note = std::str::from_utf8(&note).unwrap().to_owned();
         let verified = checkpoint::verify(&note, network.current_policy()).expect("what is shown has a quorum");
@@ -91,7 +91,7 @@ impl Drop for NodeProcess {
 }
 
 impl Four {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         done(folder.path(), &["network", "init", "--validators", "4", "--out", "net", "--origin", "log.example/4"]);
         let net = folder.path().join("net");
@@ -102,15 +102,20 @@ impl Four {
         nodes.iter_mut().for_each(NodeProcess::start);
         let network = Arc::new(Network::parse(&std::fs::read(net.join("network.json")).unwrap()).unwrap());
         let signing = SubmitterKey::from_seed(seed(&net.join("aggregator/signing.key")));
-        Self { _folder: folder, nodes, network, signing, next: AtomicU64::new(0), recorded: Mutex::default() }
+        Self { folder, nodes, network, signing, next: AtomicU64::new(0), recorded: Mutex::default() }
     }
 
-    fn clients(&self) -> Vec<HttpClient> {
+    pub(crate) fn clients(&self) -> Vec<HttpClient> {
         self.nodes.iter().map(|node| node.client.clone()).collect()
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.recorded.lock().unwrap().len()
+    }
+
+    /// What nodes have answered as recorded, each with its place in the log.
+    pub(crate) fn recorded(&self) -> BTreeMap<ImageHash, u64> {
+        self.recorded.lock().unwrap().clone()
     }
 
     /// Posts a new batch to one node after the other until one says that all of it is recorded.
@@ -143,7 +148,7 @@ impl Four {
     }
 
     /// Keeps three batches under way until `more` further records are final.
-    async fn load_until(self: &Arc<Self>, load: &mut JoinSet<()>, more: usize) {
+    pub(crate) async fn load_until(self: &Arc<Self>, load: &mut JoinSet<()>, more: usize) {
         let (goal, deadline) = (self.count() + more, Instant::now() + PATIENCE);
         while self.count() < goal {
             assert!(Instant::now() < deadline, "{} of {goal} records are final", self.count());
@@ -157,7 +162,7 @@ impl Four {
     }
 
     /// Waits until all four show the same tree, of everything that is recorded.
-    async fn settle(&self) -> VerifiedCheckpoint {
+    pub(crate) async fn settle(&self) -> VerifiedCheckpoint {
         let least = self.recorded.lock().unwrap().values().max().copied().unwrap();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -175,10 +180,10 @@ impl Four {
 
     /// Everything recorded is on every node where it was said to be, with a proof that holds; all serve the
     /// same tiles.
-    async fn check(&self) {
+    pub(crate) async fn check(&self) {
         let size = self.settle().await.checkpoint.size;
         let trust = Trust::Network(Box::new(Network::clone(&self.network)));
-        let recorded = self.recorded.lock().unwrap().clone();
+        let recorded = self.recorded();
         for (hash, tx_id) in &recorded {
             for node in &self.nodes {
                 let answer = node.client.get_json::<VerifyAnswer>(&format!("/api/v1/verify/{hash}")).await.unwrap();
@@ -232,7 +237,7 @@ fn public_key(folder: &Path) -> String {
 }
 
 /// Below the ports that the system gives to outgoing connections; each process begins elsewhere.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let first = std::process::id().wrapping_mul(97);
     let tried = (0..20_000u32).filter_map(|number| {
         let port = 10_000 + (first.wrapping_add(number)) % 20_000;

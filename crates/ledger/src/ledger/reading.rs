@@ -165,6 +165,11 @@ impl Reading {
         Ok(self.store.block(height)?)
     }
 
+    /// The block that a leaf came with.
+    pub fn height_of(&self, tx_id: TxId) -> Result<Height, LedgerError> {
+        Ok(self.store.height_of(tx_id)?)
+    }
+
     /// A block as it was ordered, whole. Nothing for genesis, which follows from the network file, for blocks that
     /// are not there yet, and for those of which an endorsement is not kept any more.
     pub fn whole_block(&self, network: &Network, height: Height) -> Result<Option<WholeBlock>, LedgerError> {

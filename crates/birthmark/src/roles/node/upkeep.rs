@@ -1,9 +1,11 @@
-//! `birthmark node fsck` and `birthmark node rebuild-index`: the ledger of a node that is stopped.
+//! `birthmark node fsck` (also `birthmark fsck`) and `birthmark node rebuild-index`: the ledger of a node that is
+//! stopped.
 //!
 //! ```text
 //! {"sound": true, "blocks", "leaves", "root", "images", "endorsements"}
 //! {"sound": false, "keyspace", "key", "found", "should_be", "file", "from", "to"}
 //! ```
+//! With `--repair`, a damaged ledger's line is followed by one of the new ledger, with `"source"` and `"kept"`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,12 +13,13 @@ use std::sync::Arc;
 
 use birthmark_core::hex;
 use birthmark_core::network::Network;
-use birthmark_node::{Damage, Progress, Sound};
+use birthmark_node::{Damage, NodeError, Progress, Repaired, Sound};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::file::NodeFile;
 use crate::roles::read_network;
+use crate::serve::block_on;
 use crate::terminal::{Waiting, complain, note, say};
 
 /// Which node.
@@ -24,7 +27,7 @@ use crate::terminal::{Waiting, complain, note, say};
 pub(crate) struct UpkeepArgs {
     /// The stopped node's folder.
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// The network file [default: what DIR/node.toml says, else /etc/birthmark/network.json].
     #[arg(long, value_name = "FILE")]
     network: Option<PathBuf>,
@@ -33,23 +36,30 @@ pub(crate) struct UpkeepArgs {
 /// Flags of `node fsck`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes:\n  0  the ledger is sound\n  1  it is damaged; the first damaged place is named\n  2  wrong usage\n  3  it could not be checked"
+    after_help = "Exit codes:\n  0  the ledger is sound, or is sound again\n  1  it is damaged, and was not repaired; the first damaged place is named\n  2  wrong usage\n  3  it could not be checked"
 )]
 pub(crate) struct FsckArgs {
     #[command(flatten)]
     node: UpkeepArgs,
+    /// Make a damaged ledger anew from other nodes, none of which is believed. The old one is kept beside it.
+    #[arg(long, requires = "sources")]
+    repair: bool,
+    /// A node to repair from, `http://host:port`; repeatable: the next one when one fails.
+    #[arg(long = "from", value_name = "URL", requires = "repair")]
+    sources: Vec<String>,
     /// One JSON object on stdout.
     #[arg(long)]
     json: bool,
 }
 
-/// Checks; the exit code says what was found.
+/// Checks, and repairs if that is asked for; the exit code says what was found.
 pub(crate) fn fsck(args: &FsckArgs) -> ExitCode {
+    let network = match args.node.network() {
+        Ok(network) => network,
+        Err(error) => return unchecked(&error),
+    };
     let mut bar = Bar::default();
-    let checked = args
-        .node
-        .network()
-        .and_then(|network| Ok(birthmark_node::fsck(&args.node.data, &network, &mut |progress| bar.show(progress))?));
+    let checked = birthmark_node::fsck(&args.node.data, &network, &mut |progress| bar.show(progress));
     drop(bar);
     match checked {
         Ok(Ok(sound)) => {
@@ -58,11 +68,40 @@ pub(crate) fn fsck(args: &FsckArgs) -> ExitCode {
         }
         Ok(Err(damage)) => {
             say(if args.json { damage_json(&damage).to_string() } else { damage_text(&damage) });
-            ExitCode::FAILURE
+            if args.repair { repair(args, &network) } else { ExitCode::FAILURE }
+        }
+        Err(NodeError::NoLedger(_)) if args.repair => repair(args, &network),
+        Err(error) => unchecked(&error.into()),
+    }
+}
+
+fn unchecked(error: &anyhow::Error) -> ExitCode {
+    complain(error);
+    ExitCode::from(3)
+}
+
+fn repair(args: &FsckArgs, network: &Arc<Network>) -> ExitCode {
+    let mut bar = Bar::default();
+    let mut told = |progress| bar.show(progress);
+    let data = &args.node.data;
+    let repaired = block_on(async { Ok(birthmark_node::repair(data, network, &args.sources, &mut told).await?) });
+    drop(bar);
+    match repaired {
+        Ok(Repaired { sound, source, kept }) => {
+            if args.json {
+                let mut line = sound_json(&sound);
+                line["source"] = source.into();
+                line["kept"] = kept.map(|folder| folder.to_string_lossy().into_owned()).into();
+                say(line);
+            } else {
+                let kept = kept.map(|folder| format!("; the old ledger is {}", folder.display())).unwrap_or_default();
+                say(format_args!("repaired from {source}: {}{kept}", sound_text(&sound)));
+            }
+            ExitCode::SUCCESS
         }
         Err(error) => {
             complain(&error);
-            ExitCode::from(3)
+            ExitCode::FAILURE
         }
     }
 }
@@ -78,7 +117,7 @@ pub(super) fn rebuild_index(args: &UpkeepArgs) -> anyhow::Result<()> {
 }
 
 impl UpkeepArgs {
-    fn network(&self) -> anyhow::Result<Arc<Network>> {
+    pub(super) fn network(&self) -> anyhow::Result<Arc<Network>> {
         let settings = self.data.join("node.toml");
         let file = match &self.network {
             Some(file) => file.clone(),
@@ -91,10 +130,10 @@ impl UpkeepArgs {
 
 /// A bar for each stage.
 #[derive(Debug, Default)]
-struct Bar(Option<(&'static str, u64, Waiting)>);
+pub(super) struct Bar(Option<(&'static str, u64, Waiting)>);
 
 impl Bar {
-    fn show(&mut self, Progress { stage, done, total }: Progress) {
+    pub(super) fn show(&mut self, Progress { stage, done, total }: Progress) {
         match &mut self.0 {
             Some((shown, before, bar)) if *shown == stage => {
                 bar.advance_by(done.saturating_sub(*before));
