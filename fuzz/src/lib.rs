@@ -26,6 +26,7 @@ use birthmark_core::image_data::jpeg_image_data;
 use birthmark_core::index::{decode_value, encode_value};
 use birthmark_core::json;
 use birthmark_core::leaf::Leaf;
+use birthmark_core::merkle::EMPTY_ROOT;
 use birthmark_core::network::{AuthorityStatement, Genesis, Network, Revision, Trust, parse_policy_or_network};
 use birthmark_core::note::Note;
 use birthmark_core::policy::Policy;
@@ -35,7 +36,9 @@ use birthmark_core::tile::{Tile, decode_entries, encode_entries};
 use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::{Blinding, TokenJson};
 use birthmark_core::verify::{Candidate, verify};
+use birthmark_core::witness::AddCheckpoint;
 use birthmark_ledger::block::{Header, decode_payload, encode_payload};
+use birthmark_ledger::transfer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,6 +69,8 @@ pub const TARGETS: &[Target] = &[
     ("tile", tile, seeds::tile),
     ("token", token, seeds::token),
     ("validate", validate, seeds::validate),
+    ("whole_blocks", whole_blocks, seeds::whole_blocks),
+    ("witness", witness, seeds::witness),
 ];
 
 /// The network and policy of `vectors/proof.json`, whose proofs are among the seeds.
@@ -278,6 +283,28 @@ pub fn validate(bytes: &[u8]) {
         let _ = blinding.commitment();
     }
     let _ = asked.camera_token.parse_sealed(None);
+}
+
+/// Blocks that another node gives.
+pub fn whole_blocks(bytes: &[u8]) {
+    let Ok(blocks) = transfer::decode(bytes) else { return };
+    let mut again = vec![transfer::VERSION];
+    for block in &blocks {
+        block.encode_into(&mut again);
+    }
+    assert_eq!(again, bytes);
+}
+
+/// What a log asks of a witness.
+pub fn witness(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(request) = AddCheckpoint::parse(text) else { return };
+    assert_eq!(request.to_string(), text);
+    let tree = (request.checkpoint.size, request.checkpoint.root);
+    for last in [(0, EMPTY_ROOT), (request.old_size, EMPTY_ROOT), tree] {
+        let _ = request.follows(last);
+    }
+    assert!(!request.is_signed_by(&[]));
 }
 
 /// What is read from JSON can be written, and is then read as the same.

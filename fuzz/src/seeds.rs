@@ -208,3 +208,20 @@ pub(crate) fn validate() -> Vec<Vec<u8>> {
     let batch = json!({"requests": questions}).to_string().into_bytes();
     questions.iter().map(|asked| asked.to_string().into_bytes()).chain([batch]).collect()
 }
+
+pub(crate) fn whole_blocks() -> Vec<Vec<u8>> {
+    let start = [&7u64.to_be_bytes()[..], &[1; 32], &[2; 32], &[3; 32], &[4; 41]].concat();
+    let block =
+        |payload: &[u8]| [&start, &u32::try_from(payload.len()).expect("short").to_be_bytes()[..], payload].concat();
+    let payloads: Vec<_> = self::block().iter().map(|payload| block(payload)).collect();
+    vec![[1].to_vec(), [&[1][..], &block(&[])].concat(), [&[1][..], &payloads.concat()].concat()]
+}
+
+pub(crate) fn witness() -> Vec<Vec<u8>> {
+    let notes = utf8("checkpoint.json", &["cases", "refused"], "note");
+    let hash = "A".repeat(43) + "=\n";
+    let request = |(number, note): (usize, Vec<u8>)| {
+        [format!("old {number}\n{}\n", hash.repeat(number % 3)).into_bytes(), note].concat()
+    };
+    notes.into_iter().enumerate().map(request).collect()
+}

@@ -44,6 +44,9 @@ enum Command {
     /// A registry node: order, record, prove.
     #[command(subcommand)]
     Node(roles::node::Command),
+    /// A witness of other logs: sign that they have only ever grown.
+    #[command(subcommand)]
+    Witness(roles::witness::Command),
     /// Check a stopped node's ledger: the same as `node fsck`.
     Fsck(roles::node::upkeep::FsckArgs),
     /// Start a new network: its keys, genesis and policy.
@@ -74,7 +77,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return usage(&error, &arguments),
     };
     let verbosity = match cli.command {
-        Command::Sma(_) | Command::Aggregator(_) | Command::Node(_) => Verbosity::Server,
+        Command::Sma(_) | Command::Aggregator(_) | Command::Node(_) | Command::Witness(_) => Verbosity::Server,
         _ => Verbosity::Command,
     };
     if let Err(error) = logging::init(cli.log_format, verbosity) {
@@ -104,6 +107,7 @@ fn carry_out(command: Command) -> ExitCode {
                 ExitCode::FAILURE
             });
         }
+        Command::Witness(command) => roles::witness::run(command),
         Command::Fsck(args) => return roles::node::upkeep::fsck(&args),
         Command::Network(command) => network::run(&command),
         Command::Credential(args) => roles::credential::run(&args),
@@ -136,9 +140,9 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 fn read_env_file(arguments: &[OsString]) -> anyhow::Result<()> {
     let given = arguments.iter().position(|argument| argument == "--env-file").and_then(|at| arguments.get(at + 1));
     let joined = arguments.iter().filter_map(|a| a.to_str()).find_map(|a| a.strip_prefix("--env-file="));
-    let is_role = matches!(role(arguments), Some("sma" | "aggregator" | "node" | "fsck" | "camera"));
+    let is_role = matches!(role(arguments), Some("sma" | "aggregator" | "node" | "witness" | "fsck" | "camera"));
     match (given.map(OsString::as_os_str).or(joined.map(AsRef::as_ref)), is_role) {
-        (Some(_), false) => anyhow::bail!("--env-file is for sma, aggregator, node and camera"),
+        (Some(_), false) => anyhow::bail!("--env-file is for sma, aggregator, node, witness, fsck and camera"),
         (Some(path), true) => dotenvy::from_path(path).map_err(|cause| {
             anyhow::anyhow!("cannot read the settings in {}: {}", path.display(), without_content(&cause))
         }),

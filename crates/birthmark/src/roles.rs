@@ -4,6 +4,7 @@ pub(crate) mod aggregator;
 pub(crate) mod credential;
 pub(crate) mod node;
 pub(crate) mod sma;
+pub(crate) mod witness;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -34,5 +34,6 @@ pub mod tile;
 pub mod time;
 pub mod token;
 pub mod verify;
+pub mod witness;
 
 pub use hash::ImageHash;

@@ -38,6 +38,7 @@ mod statement;
 mod sync;
 #[cfg(test)]
 mod testing;
+pub mod witness;
 
 pub use birthmark_ledger::Rebuilt;
 pub use birthmark_ledger::fsck::{Damage, Location, Progress, Sound};

@@ -1,8 +1,11 @@
-//! Programs that know nothing of Birthmark read a real node's log over HTTP: `signed_note` its
-//! checkpoints, `tlog_tiles` its tiles, inclusion and consistency.
+//! Programs that know nothing of Birthmark read a real node's log over HTTP and check its checkpoint, tiles,
+//! inclusion and consistency: the crates `signed_note` and `tlog_tiles`, `PyPI`'s `aics-tlog`, Go's `sumdb/tlog`.
+//!
+//! `./test` installs the last two and says where they are; where it cannot, their tests say that they are skipped.
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::Command;
 
 use birthmark_core::ImageHash;
 use birthmark_core::batch::{Assurance, Batch, SubmitterKey, Transaction};
@@ -18,7 +21,7 @@ use tlog_tiles::{Checkpoint, Error, Tile, TileHashReader, TileReader};
 use crate::installation::Demo;
 
 /// Everything that the node serves of one tree.
-struct Tiles(HashMap<String, Vec<u8>>);
+pub(crate) struct Tiles(HashMap<String, Vec<u8>>);
 
 impl TileReader for Tiles {
     fn height(&self) -> u8 {
@@ -38,12 +41,12 @@ fn path(tile: &Tile) -> String {
     format!("/tile/{}/{:03}{width}", tile.level(), tile.level_index())
 }
 
-async fn fetch(node: &HttpClient, path: &str) -> Vec<u8> {
+pub(crate) async fn fetch(node: &HttpClient, path: &str) -> Vec<u8> {
     node.get_bytes(path).await.unwrap_or_else(|error| panic!("{path}: {error}")).body.to_vec()
 }
 
 /// The checkpoint, its signature checked with the log's key out of the C2SP policy file.
-async fn checkpoint(node: &HttpClient, folder: &Path) -> Checkpoint {
+pub(crate) async fn checkpoint(node: &HttpClient, folder: &Path) -> Checkpoint {
     let policy = std::fs::read_to_string(folder.join("network.policy")).unwrap();
     let key = policy.lines().find_map(|line| line.strip_prefix("log ")).unwrap();
     let bytes = fetch(node, "/checkpoint").await;
@@ -54,7 +57,7 @@ async fn checkpoint(node: &HttpClient, folder: &Path) -> Checkpoint {
     Checkpoint::from_bytes(signed.text()).unwrap()
 }
 
-async fn tiles(node: &HttpClient, size: u64) -> Tiles {
+pub(crate) async fn tiles(node: &HttpClient, size: u64) -> Tiles {
     let mut all = HashMap::new();
     for tile in Tile::new_tiles(8, 0, size) {
         let path = path(&tile);
@@ -63,7 +66,7 @@ async fn tiles(node: &HttpClient, size: u64) -> Tiles {
     Tiles(all)
 }
 
-async fn post(demo: &Demo, node: &HttpClient, numbers: std::ops::Range<u16>) {
+pub(crate) async fn post(demo: &Demo, node: &HttpClient, numbers: std::ops::Range<u16>) {
     let network = Network::parse(&std::fs::read(demo.folder.join("network.json")).unwrap()).unwrap();
     let key = std::fs::read(demo.folder.join("aggregator/signing.key")).unwrap();
     let key = SubmitterKey::from_seed(key.try_into().unwrap());
@@ -118,4 +121,57 @@ async fn foreign_programs_find_our_log_consistent_and_every_leaf_in_it() {
         }
     }
     assert_eq!(leaf_index, size);
+}
+
+/// A demo with some records, an older checkpoint of it in a file, and the log's verifier key.
+async fn grown(folder: &Path) -> (Demo, std::path::PathBuf, String) {
+    let mut demo = Demo::start(&folder.join("demo"), &[]);
+    demo.result();
+    let node = demo.client("node");
+    post(&demo, &node, 0..150).await;
+    let older = folder.join("older");
+    std::fs::write(&older, fetch(&node, "/checkpoint").await).unwrap();
+    post(&demo, &node, 150..300).await;
+    let policy = std::fs::read_to_string(demo.folder.join("network.policy")).unwrap();
+    let key = policy.lines().find_map(|line| line.strip_prefix("log ")).unwrap().trim().to_owned();
+    (demo, older, key)
+}
+
+/// What a checker says when it is content.
+fn content(checker: &mut Command, name: &str) {
+    let output = checker.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("leaves, consistent since"), "{said}");
+    print!("{said}");
+}
+
+fn script(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/independent").join(name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aics_tlog_finds_our_log_right() {
+    let Some(python) = std::env::var_os("BIRTHMARK_AICS_PYTHON").filter(|python| !python.is_empty()) else {
+        println!("skipped: BIRTHMARK_AICS_PYTHON names no Python that has aics-tlog; ./test sets it where it can");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (demo, older, _) = grown(folder.path()).await;
+    let mut checker = Command::new(python);
+    checker.arg(script("aics.py")).arg(demo.client("node").origin()).arg(demo.folder.join("network.policy")).arg(older);
+    content(&mut checker, "aics-tlog");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn go_sumdb_finds_our_log_right() {
+    let Some(sumdb) = std::env::var_os("BIRTHMARK_SUMDB").filter(|sumdb| !sumdb.is_empty()) else {
+        println!("skipped: BIRTHMARK_SUMDB names no checker built with golang.org/x/mod; ./test sets it where it can");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (demo, older, key) = grown(folder.path()).await;
+    let mut checker = Command::new(sumdb);
+    checker.arg(demo.client("node").origin()).arg(key).arg(older);
+    content(&mut checker, "sumdb");
 }

@@ -39,3 +39,5 @@ mod submissions;
 mod validators;
 #[cfg(test)]
 mod verify;
+#[cfg(test)]
+mod witness;
