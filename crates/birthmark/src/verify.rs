@@ -8,6 +8,7 @@
 
 mod hashes;
 mod report;
+mod several;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use birthmark_core::body::Kind;
 use birthmark_core::network::{Trust, parse_policy_or_network};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::time::{Clock as _, UnixSeconds};
-use birthmark_core::verify::{Verdict, VerifyError, verify};
+use birthmark_core::verify::{Candidate, Verdict, VerifyError, verify};
 use birthmark_service::client::{ClientError, HttpClient};
 use birthmark_service::clock::SystemClock;
 
@@ -34,9 +35,10 @@ pub(crate) struct Args {
     /// Photographs: JPEG, the DNG beside it, or any registered file.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// An aggregator or a node to ask where there is no proof file.
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
+    /// An aggregator or a node to ask where there is no proof file. Several are all asked, also beside a proof file,
+    /// and their answers compared.
+    #[arg(long = "url", alias = "node", value_name = "URL")]
+    urls: Vec<String>,
     /// The proof. The default is FILE.tlog-proof, if there is one.
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
@@ -120,14 +122,46 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
     let trust = read_trust(args.policy.as_deref())?;
-    let server = args.url.as_deref().map(source::server).transpose()?;
+    let servers = args.urls.iter().map(|url| source::server(url)).collect::<Result<Vec<_>, _>>()?;
     let mut outcomes = Vec::with_capacity(args.files.len());
     for file in &args.files {
-        let outcome = check(file, args.proof.as_deref(), server.as_ref(), &trust).await;
+        if servers.len() > 1 && args.proof.is_none() {
+            outcomes.push(check_at_all(file, &servers, &trust, args.json).await);
+            continue;
+        }
+        let outcome = check(file, args.proof.as_deref(), servers.first(), &trust).await;
         report::print(file, &outcome, args.json);
         outcomes.push(outcome);
     }
     Ok(outcomes)
+}
+
+/// Judges one file by what several servers say.
+async fn check_at_all(file: &Path, servers: &[HttpClient], trust: &Trust, as_json: bool) -> Outcome {
+    let waiting = Waiting::new(format!("checking {} at {} servers", file.display(), servers.len()));
+    let candidates = match candidates(file).await {
+        Ok(candidates) => candidates,
+        Err(unchecked) => {
+            let outcome = Outcome::Unchecked(unchecked);
+            report::print(file, &outcome, as_json);
+            return outcome;
+        }
+    };
+    let mut answers = several::ask(&candidates, servers, trust).await;
+    drop(waiting);
+    let compared = several::compare(&answers);
+    report::print_several(file, &answers, compared.as_ref(), as_json);
+    match compared {
+        Ok(at) => answers.swap_remove(at).outcome,
+        Err(contradiction) => Outcome::Contradiction(contradiction),
+    }
+}
+
+async fn candidates(file: &Path) -> Result<Vec<Candidate>, Unchecked> {
+    let path = file.to_owned();
+    tokio::task::spawn_blocking(move || hashes::candidates(&path))
+        .await
+        .map_err(|cause| Unchecked::Unreadable { path: file.to_owned(), cause: cause.into() })?
 }
 
 /// Judges one file. `demo` asks the same way.
@@ -138,6 +172,7 @@ pub(crate) async fn check(file: &Path, proof: Option<&Path>, server: Option<&Htt
     }
 }
 
+/// Finds an answer and checks it.
 async fn judge(
     file: &Path,
     proof: Option<&Path>,
@@ -145,13 +180,16 @@ async fn judge(
     trust: &Trust,
 ) -> Result<Outcome, Unchecked> {
     let waiting = Waiting::new(format!("checking {}", file.display()));
-    let path = file.to_owned();
-    let candidates = tokio::task::spawn_blocking(move || hashes::candidates(&path))
-        .await
-        .map_err(|cause| Unchecked::Unreadable { path: file.to_owned(), cause: cause.into() })??;
+    let candidates = candidates(file).await?;
     let proofs = source::find(file, &candidates, proof, server).await?;
     drop(waiting);
-    let text = match proofs {
+    weigh(&candidates, proofs, trust)
+}
+
+/// Checks what was found.
+fn weigh(candidates: &[Candidate], found: source::Found, trust: &Trust) -> Result<Outcome, Unchecked> {
+    let candidates = candidates.to_vec();
+    let text = match found {
         source::Found::Proof(text) => text,
         source::Found::NoRecord { as_of, absence: None } => {
             return Ok(Outcome::NoRecord { candidates, as_of, absence: None });

@@ -22,6 +22,7 @@ use birthmark_service::auth::Authenticator;
 use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
 use http::StatusCode;
+use tower_http::compression::CompressionLayer;
 use tracing::error;
 
 use crate::node::Shared;
@@ -86,6 +87,8 @@ fn read_routes(reads: Arc<Reads>) -> Router {
         .route("/api/v1/status", get(status::get))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
+        // Hashes do not compress; leaves do.
+        .route("/tile/entries/{*path}", get(log::entries).layer(CompressionLayer::new()))
         .route("/network.json", get(status::network_file))
         .with_state(reads)
         .merge(health_routes(is_ready))

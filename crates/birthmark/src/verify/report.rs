@@ -12,6 +12,7 @@ use birthmark_core::verify::{Candidate, EndorsementCheck, Finding, VerifyError};
 use serde_json::{Value, json};
 
 use super::Unchecked;
+use super::several::{Answer, Contradiction};
 use crate::terminal::{note, say};
 
 /// What of the file is the registered thing.
@@ -48,6 +49,8 @@ pub(crate) enum Outcome {
     },
     /// The proof does not hold.
     BadProof(VerifyError),
+    /// Servers prove what cannot be true together.
+    Contradiction(Contradiction),
     /// Nothing could be said.
     Unchecked(Unchecked),
 }
@@ -58,7 +61,7 @@ impl Outcome {
         match self {
             Self::Found(_, finding) if finding.is_vouched_for() => 0,
             Self::Found(..) | Self::NoRecord { .. } | Self::OtherFile { .. } => 1,
-            Self::BadProof(_) | Self::BadAbsence(_) => 2,
+            Self::BadProof(_) | Self::BadAbsence(_) | Self::Contradiction(_) => 2,
             Self::Unchecked(_) => 3,
         }
     }
@@ -71,6 +74,7 @@ impl Outcome {
             | Self::OtherFile { .. }
             | Self::BadProof(_)
             | Self::BadAbsence(_)
+            | Self::Contradiction(_)
             | Self::Unchecked(_) => None,
         }
     }
@@ -78,6 +82,17 @@ impl Outcome {
     /// Says it in plain words.
     pub(crate) fn print(&self, file: &Path) {
         in_words(file, self);
+    }
+
+    /// Which check failed, and how.
+    fn failed_check(&self) -> Option<String> {
+        match self {
+            Self::Found(..) | Self::NoRecord { .. } | Self::OtherFile { .. } => None,
+            Self::BadProof(cause) => Some(cause.to_string()),
+            Self::BadAbsence(cause) => Some(cause.to_string()),
+            Self::Contradiction(cause) => Some(cause.to_string()),
+            Self::Unchecked(cause) => Some(cause.to_string()),
+        }
     }
 
     /// Stable name for JSON.
@@ -90,6 +105,7 @@ impl Outcome {
             Self::NoRecord { .. } => "no_record",
             Self::OtherFile { .. } => "other_file",
             Self::BadProof(_) | Self::BadAbsence(_) => "bad_proof",
+            Self::Contradiction(_) => "contradiction",
             Self::Unchecked(_) => "unchecked",
         }
     }
@@ -100,6 +116,40 @@ pub(super) fn print(file: &Path, outcome: &Outcome, as_json: bool) {
         say(to_json(file, outcome));
     } else {
         in_words(file, outcome);
+    }
+}
+
+/// What all of several servers said together, and each by itself.
+pub(super) fn print_several(file: &Path, answers: &[Answer], compared: Result<&usize, &Contradiction>, as_json: bool) {
+    let contradiction;
+    let outcome = match compared.map(|at| answers.get(*at)) {
+        Ok(Some(answer)) => &answer.outcome,
+        Ok(None) => return,
+        Err(cause) => {
+            contradiction = Outcome::Contradiction(cause.clone());
+            &contradiction
+        }
+    };
+    let agree = answers.iter().all(|answer| answer.outcome.name() == outcome.name());
+    if as_json {
+        let mut all = to_json(file, outcome);
+        let each = answers.iter().map(|answer| {
+            let mut said = json!({"url": answer.server, "result": answer.outcome.name()});
+            if let Some(cause) = answer.outcome.failed_check() {
+                said["error"] = cause.into();
+            }
+            said
+        });
+        all["servers"] = each.collect();
+        all["agree"] = agree.into();
+        say(all);
+        return;
+    }
+    in_words(file, outcome);
+    say(if agree { "  All servers say the same:" } else { "  The servers do not agree:" });
+    for Answer { server, outcome, .. } in answers {
+        let cause = outcome.failed_check().map(|cause| format!(": {cause}")).unwrap_or_default();
+        say(format_args!("    {server}  {}{cause}", outcome.name().replace('_', " ")));
     }
 }
 
@@ -164,6 +214,10 @@ fn in_words(file: &Path, outcome: &Outcome) {
         }
         Outcome::BadAbsence(cause) => {
             say(format_args!("✗ {file}: the server says that there is no record, and its proof does not hold"));
+            say(format_args!("  {cause}."));
+        }
+        Outcome::Contradiction(cause) => {
+            say(format_args!("✗ {file}: the servers prove what cannot be true together"));
             say(format_args!("  {cause}."));
         }
         Outcome::Unchecked(cause) => {
@@ -271,6 +325,7 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
         Outcome::OtherFile { tx_id } => json!({"tx_id": tx_id}),
         Outcome::BadProof(cause) => json!({"error": cause.to_string()}),
         Outcome::BadAbsence(cause) => json!({"error": cause.to_string()}),
+        Outcome::Contradiction(cause) => json!({"error": cause.to_string()}),
         Outcome::Unchecked(cause) => json!({"error": cause.to_string()}),
     };
     if let (Value::Object(out), Value::Object(details)) = (&mut out, details) {

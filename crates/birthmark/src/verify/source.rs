@@ -43,7 +43,11 @@ pub(super) async fn find(
         // Text that is not UTF-8 is a proof that does not hold, not one that cannot be read.
         return Ok(Found::Proof(String::from_utf8_lossy(&bytes).into_owned()));
     }
-    let server = server.ok_or(Unchecked::NoProof(beside))?;
+    ask(candidates, server.ok_or(Unchecked::NoProof(beside))?).await
+}
+
+/// What a server says.
+pub(super) async fn ask(candidates: &[Candidate], server: &HttpClient) -> Result<Found, Unchecked> {
     let mut as_of = None;
     let mut absence = Some(Vec::with_capacity(candidates.len()));
     for candidate in candidates {

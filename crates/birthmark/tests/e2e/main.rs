@@ -12,6 +12,10 @@ mod enroll;
 #[cfg(test)]
 mod fsck;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
+mod garbage;
+#[cfg(test)]
 mod independent;
 #[cfg(test)]
 mod installation;

@@ -50,6 +50,8 @@ pub(crate) struct Four {
 pub(crate) struct NodeProcess {
     pub(crate) folder: PathBuf,
     pub(crate) client: HttpClient,
+    /// Where other validators connect to.
+    pub(crate) p2p_port: u16,
     pub(crate) child: Option<Child>,
 }
 
@@ -225,7 +227,7 @@ fn prepare(folder: &Path, node: usize, ports: &[u16], keys: &[String]) -> NodePr
     done(folder, &["credential", "--file", "credentials", "--name", "client", "--role", "submitter"]);
     let options = ClientOptions { request_timeout: Duration::from_secs(10), ..ClientOptions::default() };
     let client = HttpClient::new(&format!("http://127.0.0.1:{http}"), &options).unwrap();
-    NodeProcess { folder: folder.to_owned(), client, child: None }
+    NodeProcess { folder: folder.to_owned(), client, p2p_port: p2p, child: None }
 }
 
 fn seed(path: &Path) -> [u8; 32] {

@@ -1,5 +1,6 @@
 //! `birthmark verify` as a person or a script uses it: what it says and how it exits.
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -216,4 +217,68 @@ fn an_endorsement_that_does_not_hold_is_a_proof_that_does_not_hold() {
         assert_eq!((output.status.code(), &answer["result"]), (Some(2), &Value::from("bad_proof")), "{name}");
         assert!(answer["error"].as_str().unwrap().contains("endorsement"), "{name}: {answer}");
     }
+}
+
+/// A server that gives this answer to whoever asks, until the test ends.
+fn answers_with(json: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut asked = [0; 4096];
+            let _ = stream.read(&mut asked).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", json.len());
+            stream.write_all(format!("{head}{json}").as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_servers_are_compared_and_the_one_that_fails_is_named_with_its_check() {
+    let registered = registered();
+    let (jpeg, policy) = (registered.path("jpeg"), registered.path("policy"));
+    let [node, aggregator] = ["node", "aggregator"].map(|name| registered.demo.ready[name].as_str().unwrap());
+    let asked = |file: &Path, urls: &[&str]| {
+        let mut arguments = vec!["verify", file.to_str().unwrap(), "--policy", policy.to_str().unwrap(), "--json"];
+        arguments.extend(urls.iter().flat_map(|url| ["--url", *url]));
+        let output = run(&arguments);
+        let line = json_lines(&output).pop().unwrap_or_else(|| panic!("{}", stderr(&output)));
+        (output.status.code(), line)
+    };
+    let (code, said) = asked(&jpeg, &[node, aggregator]);
+    assert_eq!((code, &said["agree"], &said["result"]), (Some(0), &true.into(), &"proven".into()), "{said}");
+
+    let hash = birthmark_core::ImageHash::of(&std::fs::read(&jpeg).unwrap());
+    let path = format!("/api/v1/verify/{hash}");
+    let honest = registered.demo.client("node").get_bytes(&path).await.unwrap().body;
+    let mut altered: Value = serde_json::from_slice(&honest).unwrap();
+    let proof = altered["proof"].as_str().unwrap().replacen("\n\n", "\n\nx", 1);
+    altered["proof"] = proof.into();
+    let forger = answers_with(altered.to_string());
+    let (code, said) = asked(&jpeg, &[&forger, "http://127.0.0.1:1", node]);
+    assert_eq!((code, &said["agree"], &said["result"]), (Some(0), &false.into(), &"proven".into()), "{said}");
+    assert_eq!((&said["servers"][0]["url"], &said["servers"][0]["result"]), (&forger.into(), &"bad_proof".into()));
+    assert!(said["servers"][0]["error"].as_str().unwrap().contains("checkpoint"), "{said}");
+    assert_eq!((&said["servers"][1]["result"], &said["servers"][2]["result"]), (&"unchecked".into(), &"proven".into()));
+
+    let unknown = copy(&jpeg, "unknown.jpg", |bytes| bytes.truncate(1000));
+    let denies = answers_with(format!("{{\"verified\":false,\"recorded\":false,\"image_hash\":\"{hash}\"}}"));
+    let (code, said) = asked(&unknown, &[&denies, node, aggregator]);
+    assert_eq!((code, &said["absence"], &said["agree"]), (Some(1), &"proven".into(), &true.into()), "{said}");
+    let (code, said) = asked(&jpeg, &[&denies, node]);
+    assert_eq!((code, &said["agree"]), (Some(0), &false.into()), "a denial without proof changes nothing: {said}");
+    let text = run(&[
+        "verify",
+        jpeg.to_str().unwrap(),
+        "--policy",
+        policy.to_str().unwrap(),
+        "--url",
+        &denies,
+        "--node",
+        node,
+    ]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("do not agree") && text.contains("no record"), "{text}");
 }

@@ -284,3 +284,32 @@ async fn a_follower_goes_on_to_the_next_node_and_past_one_that_is_behind() {
     );
     assert!(!follower.step(&follower.sources[2]).await.unwrap(), "nothing newer");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_may_be_kept_for_ever_and_only_leaves_are_compressed() {
+    let world = World::start().await;
+    world.record(0..20).await;
+    let get = async |path: &str, encoding: &str| {
+        let request = Request::get(path).header("accept-encoding", encoding).body(Body::empty()).unwrap();
+        let answer = world.router.clone().oneshot(request).await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let seen = ["content-type", "cache-control", "content-encoding"].map(header);
+        (seen, axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap())
+    };
+    let for_ever = Some("public, max-age=31536000, immutable".to_owned());
+    let bytes = Some("application/octet-stream".to_owned());
+    for path in ["/tile/0/000.p/20", "/tile/entries/000.p/20"] {
+        let (headers, plain) = get(path, "identity").await;
+        assert_eq!(headers, [bytes.clone(), for_ever.clone(), None], "{path}");
+        let (headers, packed) = get(path, "gzip, identity").await;
+        let gzip = path.contains("entries").then(|| "gzip".to_owned());
+        assert_eq!(headers, [bytes.clone(), for_ever.clone(), gzip.clone()], "{path}");
+        assert_eq!((packed.len() < plain.len(), packed == plain), (gzip.is_some(), gzip.is_none()), "{path}");
+    }
+    let (headers, _) = get("/checkpoint", "gzip").await;
+    assert_eq!(headers, [Some("text/plain; charset=utf-8".to_owned()), Some("no-store".to_owned()), None]);
+    for path in ["/tile/entries/000", "/tile/entries/x", "/tile/entries/000.p/256"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        assert_eq!(world.router.clone().oneshot(request).await.unwrap().status(), 404, "{path}");
+    }
+}
