@@ -8,6 +8,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use birthmark_core::api::transactions::TransactionsAnswer;
 use birthmark_core::api::verify::VerifyAnswer;
+use birthmark_core::batch::{BlockBatch, Place};
+use birthmark_ledger::block::encode_payload;
 use birthmark_ledger::transfer::{VERSION, decode};
 use birthmark_ledger::{BadBlocks, WholeBlock};
 use birthmark_service::auth::Authenticator;
@@ -22,6 +24,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::node::Node;
 use crate::testing::{NOW, batch, image, install, network};
+
+mod idle;
 
 /// A validator that stands alone, and whatever else serves.
 struct World {
@@ -211,12 +215,8 @@ async fn whoever_lies_is_refused_by_cause_and_nothing_of_it_is_applied() {
     world.record(0..10).await;
     let batch_of = |seed: u16, network: &Network| {
         let Ok(batch) = birthmark_core::batch::Batch::decode(&batch(network, [seed]).encode()) else { panic!() };
-        let places = batch.transactions.into_iter().map(birthmark_core::batch::Place::Record).collect();
-        birthmark_ledger::block::encode_payload(&[birthmark_core::batch::BlockBatch {
-            submitter: batch.submitter,
-            places,
-            signature: batch.signature,
-        }])
+        let places = batch.transactions.into_iter().map(Place::Record).collect();
+        encode_payload(&[BlockBatch { submitter: batch.submitter, places, signature: batch.signature }])
     };
     let other = batch_of(700, &world.network);
     let with_leaves = |blocks: &mut Vec<WholeBlock>| blocks.iter().position(|block| !block.payload.is_empty());
