@@ -57,6 +57,12 @@ async fn a_thousand_connections_of_garbage_hold_up_no_validator() {
             }
         });
     }
+    let all = async {
+        while connected.load(Ordering::Relaxed) < CONNECTIONS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), all).await.expect("as many connections");
     let before = victim.checkpoint(&four.network).await.map_or(0, |verified| verified.checkpoint.size);
     four.load_until(&mut load, 50).await;
     while load.join_next().await.is_some() {}
@@ -64,9 +70,7 @@ async fn a_thousand_connections_of_garbage_hold_up_no_validator() {
     // The one that is pestered has cosigned and published what the others have.
     let size = four.settle().await.checkpoint.size;
     assert!(size > before + 50, "{before} {size}");
-    let connected = connected.load(Ordering::Relaxed);
-    println!("{connected} connections of garbage");
-    assert!(connected >= CONNECTIONS, "{connected}");
+    println!("{} connections of garbage", connected.load(Ordering::Relaxed));
     pests.shutdown().await;
     four.check().await;
 }
