@@ -13,6 +13,7 @@ use tracing::info;
 use crate::{
     application::{Archive, Delivery},
     chain::{Chain, OrderedBlock},
+    epoch::Spans,
     error::EngineError,
     progress::Progress,
 };
@@ -27,6 +28,7 @@ pub(crate) struct Applier {
     pub(crate) progress: Arc<Progress>,
     pub(crate) deliveries: mpsc::UnboundedReceiver<Delivery>,
     pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) spans: Spans,
     pub(crate) batch: Vec<Delivery>,
 }
 
@@ -38,6 +40,7 @@ impl Applier {
     }
 
     async fn work(&mut self) -> Result<(), EngineError> {
+        self.learn_end();
         self.compare_with_archive().await?;
         self.replay(u64::MAX).await?;
         self.progress.ready();
@@ -125,8 +128,16 @@ impl Applier {
         if applied < expected {
             return Err(EngineError::NotApplied { expected, applied });
         }
+        self.learn_end();
         self.progress.applied(applied);
         Ok(())
+    }
+
+    /// The ledger may have learnt where the epoch ends.
+    fn learn_end(&self) {
+        if let Some(last) = self.chain.epoch_end(self.spans.running().get()) {
+            self.spans.ends(last);
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 //! hears of nothing. Every 2 s each says which turn it knows to be final; who is behind makes the others want a block,
 //! empty if need be, whose certificate shows it what it has missed. One that lies about it costs an empty block each 30 s.
 //!
+//! Views count within an epoch, and so do calls: `transition.rs` keeps them apart, and takes one of the next epoch for
+//! what it is, a sign that the own one has ended.
+//!
 //! Not for: fetching what was missed (the archive).
 //!
 //! ```text

@@ -85,6 +85,12 @@ pub trait Chain: Send + Sync + 'static {
         None
     }
 
+    /// The last height of this epoch, once that follows from blocks that are durably applied. It must be known before
+    /// any block at that height is proposed or judged valid. `None` while the epoch goes on.
+    fn epoch_end(&self, _epoch: u64) -> Option<u64> {
+        None
+    }
+
     /// Builds the next block on `parent`.
     ///
     /// `unapplied` are the ancestors that were not yet applied when the engine looked, oldest first; the last one is

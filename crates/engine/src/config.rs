@@ -3,20 +3,28 @@
 //! For: keys, peers, limits and time-outs, and the checks that give a clear error before anything starts.
 //! Not for: reading files or flags (the node).
 
-use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use commonware_codec::{Copying, DecodeExt as _};
+use commonware_consensus::types::{Epoch, Height};
 use commonware_cryptography::{
     Signer as _,
     ed25519::{PrivateKey, PublicKey},
 };
-use commonware_utils::ordered::Set;
+use commonware_utils::{ordered::Set, vec::NonEmptyVec};
 use zeroize::Zeroizing;
 
 use crate::{
     block::{Block, BlockLimits},
     connections::Network,
+    epoch::Spans,
     error::EngineError,
     network::Addresses,
 };
@@ -41,6 +49,10 @@ pub struct EngineConfig {
     pub genesis_header: Bytes,
     /// Number of the epoch in which this set of validators decides.
     pub epoch: u64,
+    /// The height of its first block; 0 in the first one.
+    pub first_height: u64,
+    /// All epochs before it, in order.
+    pub past: Vec<PastEpoch>,
     /// Bound of [`Proposal::header`](crate::Proposal::header); equal everywhere, must never shrink.
     pub max_header_bytes: u32,
     /// Bound of [`Proposal::payload`](crate::Proposal::payload); equal everywhere, must never shrink.
@@ -63,6 +75,17 @@ pub struct Validator {
     /// Where it listens and from which address it connects. Unspecified (`0.0.0.0:0`) while it is not known:
     /// [`Engine::set_addresses`](crate::Engine::set_addresses) tells it later.
     pub address: SocketAddr,
+}
+
+/// An epoch that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastEpoch {
+    /// Its number.
+    pub epoch: u64,
+    /// The height of its first block.
+    pub first_height: u64,
+    /// Consensus keys of those who decided.
+    pub validators: Vec<[u8; 32]>,
 }
 
 /// How long to wait for what.
@@ -185,7 +208,11 @@ pub fn public_key_of(seed: &[u8; 32]) -> [u8; 32] {
     signer_of(seed).map_or([0; 32], |signer| raw(&signer.public_key()))
 }
 
+/// Who decided in which earlier epoch.
+type Past = Vec<(Epoch, Set<PublicKey>)>;
+
 /// A configuration that has been checked.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) config: EngineConfig,
     pub(crate) signer: PrivateKey,
@@ -193,6 +220,9 @@ pub(crate) struct Setup {
     pub(crate) validators: Set<PublicKey>,
     pub(crate) peers: Addresses,
     pub(crate) limits: BlockLimits,
+    /// Those of earlier epochs.
+    pub(crate) past: Past,
+    pub(crate) spans: Spans,
     /// In front of every name in storage. Empty, but for validators that share a simulated disk.
     pub(crate) prefix: &'static str,
 }
@@ -230,7 +260,8 @@ impl Setup {
         if validators.position(&public_key).is_none() {
             return Err(EngineError::NotAValidator);
         }
-        Ok(Self { config, signer, public_key, validators, peers, limits, prefix: "" })
+        let (past, spans) = check_epochs(&config)?;
+        Ok(Self { config, signer, public_key, validators, peers, limits, past, spans, prefix: "" })
     }
 
     /// A name in storage.
@@ -241,6 +272,12 @@ impl Setup {
     /// The largest gossip message.
     pub(crate) fn gossip_bound(&self) -> usize {
         usize::try_from(self.config.max_gossip_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// The other validators.
+    pub(crate) fn others(&self) -> Option<NonEmptyVec<PublicKey>> {
+        let others = self.validators.iter().filter(|key| **key != self.public_key).cloned();
+        NonEmptyVec::try_from(others.collect::<Vec<_>>()).ok()
     }
 
     /// Whether there is nobody to talk to.
@@ -263,6 +300,27 @@ fn check_limits(config: &EngineConfig) -> Result<BlockLimits, EngineError> {
         return Ok(limits);
     };
     Err(EngineError::Limits(fault))
+}
+
+fn check_epochs(config: &EngineConfig) -> Result<(Past, Spans), EngineError> {
+    let mut firsts: BTreeMap<_, _> =
+        config.past.iter().map(|past| (Epoch::new(past.epoch), Height::new(past.first_height))).collect();
+    firsts.insert(Epoch::new(config.epoch), Height::new(config.first_height));
+    let numbered = firsts.keys().zip(0..).all(|(epoch, number)| epoch.get() == number);
+    let rising = firsts.values().is_sorted_by(|a, b| a < b);
+    if firsts.len() != config.past.len().saturating_add(1)
+        || !numbered
+        || !rising
+        || firsts.values().next() != Some(&Height::zero())
+    {
+        return Err(EngineError::Epochs);
+    }
+    let set = |past: &PastEpoch| {
+        let keys = past.validators.iter().map(key_from).collect::<Option<Vec<_>>>()?;
+        Some((Epoch::new(past.epoch), Set::from_iter_dedup(keys)))
+    };
+    let past = config.past.iter().map(set).collect::<Option<Vec<_>>>().ok_or(EngineError::Epochs)?;
+    Ok((past, Spans::new(firsts, Epoch::new(config.epoch))))
 }
 
 // Not `PrivateKey::from_seed`: that one is for demonstrations and takes a number.

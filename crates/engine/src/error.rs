@@ -22,6 +22,9 @@ pub enum EngineError {
     /// Settings of connections are unusable.
     #[error("settings of connections are unusable: {0}")]
     Connections(&'static str),
+    /// Epochs are not numbered from 0, or their heights do not rise from 0.
+    #[error("the epochs are not numbered from 0 with rising heights, or one of their keys is none")]
+    Epochs,
     /// The own key is not in the set.
     #[error("the own consensus key is not one of the configured validators")]
     NotAValidator,

@@ -15,7 +15,8 @@
 //! - A live validator's storage folder is never deleted nor restored from a backup: it remembers how it has voted, and
 //!   a validator that forgets may vote twice. One process at a time uses it; a second one waits for the first.
 //! - The limits in [`EngineConfig`] must be equal on all validators and must never shrink while stored blocks remain.
-//! - The validator set is constant within an epoch.
+//! - The validator set is constant within an epoch, and an engine runs one epoch. When [`Chain::epoch_end`] is known and
+//!   that block is applied, the caller ends this engine and starts one for the next epoch with the same folder.
 
 mod application;
 mod applier;
@@ -37,9 +38,10 @@ mod settings;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod transition;
 
 pub use chain::{Chain, ChainError, Judgement, OrderedBlock, Proposal, Topic};
-pub use config::{EngineConfig, MAX_VALIDATORS, Timing, Validator, public_key_of};
+pub use config::{EngineConfig, MAX_VALIDATORS, PastEpoch, Timing, Validator, public_key_of};
 pub use connections::{Connections, Network, Sources};
 pub use engine::Engine;
 pub use error::EngineError;

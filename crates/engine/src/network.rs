@@ -16,6 +16,7 @@ use commonware_p2p::{
         self,
         lookup::{self, Oracle, Receiver, Sender},
     },
+    utils::mux::prefixed,
 };
 use commonware_runtime::{Handle, Quota, Supervisor as _, tokio::Context};
 use commonware_stream::{
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 
 use crate::{
     block::Block,
-    config::Setup,
+    config::{MAX_VALIDATORS, Setup},
     connections::Sources,
     gossip,
     parts::{CHANNELS, Fabric, Links},
@@ -77,10 +78,10 @@ fn addressed(addresses: &Addresses) -> Map<PublicKey, Address> {
 
 /// The largest message that any part sends; a larger one would bring the engine down.
 pub(crate) fn largest_message(setup: &Setup) -> u32 {
-    // At most `MAX_VALIDATORS`.
-    let participants = u32::try_from(setup.peers.len()).unwrap_or(u32::MAX);
+    // Whatever the epoch: certificates of earlier ones are exchanged too.
+    let participants = u32::try_from(MAX_VALIDATORS).unwrap_or(u32::MAX);
     commonware_p2p::max_message_size(&[
-        simplex::max_payload_size::<Scheme, Digest>(participants),
+        prefixed(simplex::max_payload_size::<Scheme, Digest>(participants)),
         marshal::max_payload_size::<Standard<Block>, Scheme>(participants, &setup.limits),
         gossip::packet_bound(setup.gossip_bound()),
     ])

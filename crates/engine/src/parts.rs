@@ -24,11 +24,12 @@ use crate::{
     calls,
     chain::{Chain, Topic},
     config::{Setup, Timing},
+    epoch::Schemes,
     error::EngineError,
     gossip::{self, Outboxes},
     pace::{Pace, Paced, Watcher},
     progress::Progress,
-    settings, storage,
+    settings, storage, transition,
 };
 
 /// What the engine needs of a runtime: the real one, or the simulated one of the tests.
@@ -113,12 +114,20 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
     connect: impl FnOnce() -> Links<F>,
     mode: Mode,
 ) -> Result<Parts, EngineError> {
-    let scheme = Scheme::signer(&settings::votes_namespace(setup), setup.validators.clone(), setup.signer.clone())
-        .ok_or(EngineError::NotAValidator)?;
+    let namespace = settings::votes_namespace(setup);
+    let scheme =
+        Scheme::signer(&namespace, setup.validators.clone(), setup.signer.clone()).ok_or(EngineError::NotAValidator)?;
+    let past = setup.past.iter().map(|(epoch, set)| (*epoch, Scheme::verifier(&namespace, set.clone())));
+    let schemes = Schemes::new(past.chain([(setup.spans.running(), scheme.clone())]));
     let genesis = settings::genesis(setup);
-    let anchor = genesis.digest();
-    let stores = storage::open(context, setup, &scheme, &genesis).await?;
+    let first_anchor = genesis.digest();
+    let stores = storage::open(context, setup, &genesis).await?;
     let links = connect();
+    let (votes, elsewhere) = transition::split::<E, F>(context.child("votes"), &setup.spans, links.votes).await?;
+    let (certificates, _) =
+        transition::split::<E, F>(context.child("certificates"), &setup.spans, links.certificates).await?;
+    let (certificate_requests, _) =
+        transition::split::<E, F>(context.child("requests"), &setup.spans, links.certificate_requests).await?;
 
     let (exchange, exchange_mailbox) =
         buffered::Engine::new(context.child("exchange"), settings::exchange(setup, &links.peers));
@@ -131,7 +140,7 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
         context.child("archive"),
         stores.certificates,
         stores.blocks,
-        settings::archive(setup, &scheme, genesis, &stores.pages),
+        settings::archive(setup, schemes, genesis, &stores.pages),
     )
     .await;
 
@@ -145,12 +154,8 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
         patience: mode.proposes.then_some(Patience { busy: mode.timing.patience, idle: mode.timing.idle }),
         pace: Arc::clone(&pace),
     };
-    let automaton = Deferred::new(context.child("automaton"), orderer, archive_mailbox.clone(), settings::epoch(setup));
+    let automaton = Deferred::new(context.child("automaton"), orderer, archive_mailbox.clone(), setup.spans.clone());
     let watcher = Watcher { inner: automaton, pace: Arc::clone(&pace) };
-    let consensus = Engine::new(
-        Paced { runtime: context.child("consensus"), pace: Arc::clone(&pace) },
-        settings::consensus(setup, mode.timing, scheme, anchor, stores.pages, &links.blocker, watcher),
-    );
 
     let (deliver, deliveries) = mpsc::unbounded_channel();
     let blocks = exchange.start(links.blocks);
@@ -158,33 +163,51 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
     let archive = archive.start(deliverer, exchange_mailbox, backfill);
     let applier = Applier {
         chain: Arc::clone(chain),
-        archive: archive_mailbox,
+        archive: archive_mailbox.clone(),
         progress: Arc::clone(&progress),
         deliveries,
         stop: mode.stop_applier,
+        spans: setup.spans.clone(),
         batch: Vec::new(),
     };
     let applier = context.child("applier").spawn(|_| applier.run());
-    start_pace::<E, F>(context, chain, &pace, mode.outboxes.is_some().then_some(links.calls));
-    let consensus = consensus.start(links.votes, links.certificates, links.certificate_requests);
+    start_pace(context, chain, &pace);
+    let follow = |elsewhere| transition::follow(elsewhere, setup.spans.clone(), archive_mailbox.clone(), Arc::clone(chain));
+    let votes_elsewhere = follow(elsewhere);
+    context.child("follow").spawn(|_| votes_elsewhere);
+    if mode.outboxes.is_some() {
+        let (calls, elsewhere) = transition::split::<E, F>(context.child("calls"), &setup.spans, links.calls).await?;
+        start_calls::<E, F>(context, &pace, calls);
+        // Of an idle epoch nothing else is heard.
+        let calls_elsewhere = follow(elsewhere);
+        context.child("follow_calls").spawn(|_| calls_elsewhere);
+    }
+    let voting = {
+        let (setup, timing, blocker) = (setup.clone(), mode.timing, links.blocker.clone());
+        move |runtime: E| async move {
+            let anchor = match setup.spans.begins().previous() {
+                Some(last) => transition::anchor(&runtime, &archive_mailbox, last, setup.others()).await,
+                None => first_anchor,
+            };
+            let config = settings::consensus(&setup, timing, scheme, anchor, stores.pages, &blocker, watcher);
+            let engine = Engine::new(Paced { runtime: runtime.child("consensus"), pace }, config);
+            let _ended = engine.start(votes, certificates, certificate_requests).await;
+        }
+    };
+    let consensus = context.child("voting").spawn(voting);
     start_gossip::<E, F>(context, setup, chain, links.transactions, links.cosignatures, mode.outboxes);
     Ok(Parts { progress, applier, blocks, archive, consensus })
 }
 
-/// `calls` is none if there are no others.
-fn start_pace<E: Platform, F: Fabric>(
-    context: &E,
-    chain: &Arc<dyn Chain>,
-    pace: &Arc<Pace>,
-    calls: Option<Channel<F>>,
-) {
+fn start_pace<E: Platform>(context: &E, chain: &Arc<dyn Chain>, pace: &Arc<Pace>) {
     let (chain, own) = (Arc::clone(chain), Arc::clone(pace));
     context.child("work").spawn(move |_| async move { own.follow(&*chain).await });
-    if let Some((sender, incoming)) = calls {
-        let (teller, hearer) = (Arc::clone(pace), Arc::clone(pace));
-        context.child("call").spawn(move |runtime| calls::tell(runtime, teller, sender));
-        context.child("called").spawn(move |runtime| calls::hear(runtime, hearer, incoming));
-    }
+}
+
+fn start_calls<E: Platform, F: Fabric>(context: &E, pace: &Arc<Pace>, (sender, incoming): transition::Part<F>) {
+    let (teller, hearer) = (Arc::clone(pace), Arc::clone(pace));
+    context.child("call").spawn(move |runtime| calls::tell(runtime, teller, sender));
+    context.child("called").spawn(move |runtime| calls::hear(runtime, hearer, incoming));
 }
 
 fn start_gossip<E: Platform, F: Fabric>(

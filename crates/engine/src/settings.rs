@@ -10,9 +10,7 @@ use commonware_consensus::{
     simplex::{self, Floor, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin, scheme::ed25519::Scheme},
     types::{Epoch, ViewDelta},
 };
-use commonware_cryptography::{
-    Digested, Digestible as _, Sha256, certificate::ConstantProvider, ed25519::PublicKey, sha256::Digest,
-};
+use commonware_cryptography::{Digested, Digestible as _, Sha256, ed25519::PublicKey, sha256::Digest};
 use commonware_p2p::{Blocker, Provider};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
@@ -22,13 +20,13 @@ use crate::{
     application::Orderer,
     block::{Block, BlockLimits},
     config::{Setup, Timing},
-    epoch::SingleEpoch,
+    epoch::{Schemes, Spans},
     pace::Watcher,
     parts::Platform,
     storage,
 };
 
-type Automaton<E> = Deferred<E, Scheme, Orderer, Block, SingleEpoch>;
+type Automaton<E> = Deferred<E, Scheme, Orderer, Block, Spans>;
 type ConsensusConfig<E, B> = simplex::Config<
     Scheme,
     RoundRobin<Sha256>,
@@ -39,12 +37,7 @@ type ConsensusConfig<E, B> = simplex::Config<
     Watcher<Automaton<E>>,
     Sequential,
 >;
-type ArchiveConfig = marshal::Config<ConstantProvider<Scheme, Epoch>, SingleEpoch, Sequential, Block, Digested<Block>>;
-
-/// The one epoch.
-pub(crate) const fn epoch(setup: &Setup) -> SingleEpoch {
-    SingleEpoch(Epoch::new(setup.config.epoch))
-}
+type ArchiveConfig = marshal::Config<Schemes, Spans, Sequential, Block, Digested<Block>>;
 
 /// Sets votes apart from everything else that the same keys sign.
 pub(crate) fn votes_namespace(setup: &Setup) -> Vec<u8> {
@@ -53,7 +46,8 @@ pub(crate) fn votes_namespace(setup: &Setup) -> Vec<u8> {
 
 /// Block 0.
 pub(crate) fn genesis(setup: &Setup) -> Block {
-    Block::genesis(epoch(setup).0, setup.validators[0].clone(), setup.config.genesis_header.clone())
+    let first = setup.past.first().map_or(&setup.validators, |(_, validators)| validators);
+    Block::genesis(Epoch::zero(), first[0].clone(), setup.config.genesis_header.clone())
 }
 
 /// Exchange of new blocks.
@@ -91,11 +85,11 @@ pub(crate) fn backfill<P: Provider<PublicKey = PublicKey>, B: Blocker<PublicKey 
 }
 
 /// The archive of blocks and certificates.
-pub(crate) fn archive(setup: &Setup, scheme: &Scheme, genesis: Block, pages: &CacheRef) -> ArchiveConfig {
+pub(crate) fn archive(setup: &Setup, schemes: Schemes, genesis: Block, pages: &CacheRef) -> ArchiveConfig {
     let digest = genesis.digest();
     marshal::Config {
-        provider: ConstantProvider::new(scheme.clone()),
-        epocher: epoch(setup),
+        provider: schemes,
+        epocher: setup.spans.clone(),
         start: marshal::Start::Genesis(Digested::precomputed(genesis, digest)),
         partition_prefix: setup.partition("marshal"),
         mailbox_size: MAILBOX,
@@ -122,7 +116,7 @@ pub(crate) fn consensus<E: Platform, B: Blocker<PublicKey = PublicKey>>(
     blocker: &B,
     watcher: Watcher<Automaton<E>>,
 ) -> ConsensusConfig<E, B> {
-    let epoch = epoch(setup).0;
+    let epoch = setup.spans.running();
     simplex::Config {
         scheme,
         elector: RoundRobin::default(),

@@ -10,12 +10,17 @@ use std::{
 
 use commonware_codec::CodecShared;
 use commonware_consensus::simplex::{scheme::ed25519::Scheme, types::Finalization};
-use commonware_cryptography::{Digestible as _, certificate::Verifier as _, sha256::Digest};
+use commonware_cryptography::{Digestible as _, sha256::Digest};
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_storage::archive::{Archive as _, Identifier, immutable};
 use commonware_utils::{NZU16, NZU64, NZUsize};
 
-use crate::{block::Block, config::Setup, error::EngineError, parts::Platform};
+use crate::{
+    block::Block,
+    config::{MAX_VALIDATORS, Setup},
+    error::EngineError,
+    parts::Platform,
+};
 
 /// Certificates by height.
 pub(crate) type Certificates<E> = immutable::Archive<E, Digest, Finalization<Scheme, Digest>>;
@@ -31,18 +36,14 @@ pub(crate) struct Stores<E: Platform> {
 }
 
 /// Opens or creates the archives; refuses those of a chain with another genesis.
-pub(crate) async fn open<E: Platform>(
-    runtime: &E,
-    setup: &Setup,
-    scheme: &Scheme,
-    genesis: &Block,
-) -> Result<Stores<E>, EngineError> {
+pub(crate) async fn open<E: Platform>(runtime: &E, setup: &Setup, genesis: &Block) -> Result<Stores<E>, EngineError> {
     let pages = CacheRef::new(PAGE_BYTES, PAGES);
     let certificates = open_archive(
         runtime.child("certificates"),
         &setup.partition("certificates"),
         &pages,
-        scheme.certificate_codec_config(),
+        // Certificates of all epochs are here, whatever the number of their validators.
+        MAX_VALIDATORS,
     )
     .await?;
     let blocks: Blocks<E> =

@@ -45,6 +45,8 @@ fn config(folder: &Path, own: u8, validators: Vec<Validator>, timing: Timing) ->
         listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0))),
         genesis_header: Bytes::from_static(b"genesis"),
         epoch: 0,
+        first_height: 0,
+        past: Vec::new(),
         max_header_bytes: 64,
         max_payload_bytes: MAX_PAYLOAD,
         max_gossip_bytes: 1_024,

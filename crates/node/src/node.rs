@@ -163,6 +163,8 @@ fn engine_config(config: &NodeConfig, keys: &Keys, validators: Vec<Validator>) -
         listen: config.p2p_listen,
         genesis_header: Bytes::copy_from_slice(&genesis_header.encode()),
         epoch: epoch.number().0.into(),
+        first_height: 0,
+        past: Vec::new(),
         max_header_bytes: u32::try_from(HEADER_LEN).unwrap_or(u32::MAX),
         max_payload_bytes: u32::try_from(MAX_PAYLOAD).unwrap_or(u32::MAX),
         max_gossip_bytes: MAX_GOSSIP,

@@ -350,6 +350,8 @@ fn setup(plan: &Plan, number: usize, prefix: &'static str) -> Setup {
         listen: address(number),
         genesis_header: Bytes::new(),
         epoch: 0,
+        first_height: 0,
+        past: Vec::new(),
         max_header_bytes: 16,
         max_payload_bytes: 256,
         max_gossip_bytes: 64,
