@@ -3,6 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { verifyAbsence } from "./js/absence.mjs";
+import * as act from "./js/act.mjs";
 import * as bytes from "./js/bytes.mjs";
 import * as batch from "./js/batch.mjs";
 import * as body from "./js/body.mjs";
@@ -322,6 +323,20 @@ async function checkImageData(c) {
   same("hash", await imageDataHash(fromHex(c.file)), c.image_data_hash);
 }
 
+async function checkAct(c) {
+  const { network_id, number, previous, epoch, change } = c;
+  const encoded = act.encodeAct(c);
+  same("act", encoded, c.act);
+  same("digest", await bytes.sha256(encoded), c.digest);
+  same("decoded", act.decodeAct(encoded), { network_id, number, previous, epoch, change });
+  const approved = await act.decodeApproved(fromHex(c.approved));
+  same("approved act", approved.act, c.act);
+  same("approvals", approved.approvers.length, 3);
+  const encodedLeaf = act.encodeActLeaf(c.minute, c.height, fromHex(c.approved));
+  same("leaf", encodedLeaf, c.leaf);
+  same("leaf hash", await merkle.leafHash(encodedLeaf), c.leaf_hash);
+}
+
 /** The lists of each file and what is done with each of their items. */
 const FILES = {
   "token-v1.json": { cases: checkToken },
@@ -333,6 +348,7 @@ const FILES = {
   "body.json": { cases: checkBody, refused: refused((c) => body.decodeBody(fromHex(c.body))) },
   "batch.json": { cases: checkBatch, refused: refused((c) => batch.decodeWire(fromHex(c.wire))), forged: checkForged },
   "leaf.json": { cases: checkLeaf, refused: refused((c) => leaf.decodeLeaf(fromHex(c.leaf))) },
+  "act.json": { cases: checkAct, refused: refused((c) => act.decodeAct(fromHex(c.act))) },
   "index.json": { cases: checkIndexKey, values: checkIndexValue },
   "index-trie.json": { cases: checkTrie, refused: refused((c) => checkTriePath(c.path, fixedHex(c.root, 32))) },
   "genesis.json": { cases: checkGenesis, refused: refused((c) => network.decodeGenesis(fromHex(c.genesis))) },

@@ -20,6 +20,7 @@ use birthmark_core::body::{Body, Kind};
 use birthmark_core::checkpoint;
 use birthmark_core::codec::Reader;
 use birthmark_core::endorsement::{CaptureDigest, Endorsement, PublicKey};
+use birthmark_core::governance::{Act, ActFile, ApprovedAct};
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::NetworkId;
 use birthmark_core::image_data::jpeg_image_data;
@@ -37,7 +38,7 @@ use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::{Blinding, TokenJson};
 use birthmark_core::verify::{Candidate, verify};
 use birthmark_core::witness::AddCheckpoint;
-use birthmark_ledger::block::{Header, decode_payload, encode_payload};
+use birthmark_ledger::block::{Header, Payload};
 use birthmark_ledger::transfer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +49,7 @@ pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("absence", absence, seeds::absence),
+    ("act", act, seeds::act),
     ("answers", answers, seeds::answers),
     ("batch", batch, seeds::batch),
     ("block", block, seeds::block),
@@ -88,6 +90,23 @@ pub fn absence(bytes: &[u8]) {
     }
 }
 
+/// `POST /api/v1/governance/acts`, and what other validators pass on.
+pub fn act(bytes: &[u8]) {
+    if let Ok(act) = Act::decode(bytes) {
+        assert_eq!(act.encode(), bytes);
+    }
+    if let Ok(approved) = ApprovedAct::decode(bytes) {
+        assert_eq!(approved.encode(), bytes);
+        for trust in TRUSTS.iter() {
+            assert!(trust.network().is_none_or(|network| network.check_act(&approved).is_err()));
+        }
+    }
+    if let Ok(approved) = ActFile::parse(bytes) {
+        let text = serde_json::to_vec(&ActFile::from(&approved)).expect("what is read can be written");
+        assert_eq!(ActFile::parse(&text).ok(), Some(approved));
+    }
+}
+
 /// Answers of aggregators, nodes and authorities, as their clients read them.
 pub fn answers(bytes: &[u8]) {
     round_trip::<SubmitAnswer>(bytes);
@@ -118,8 +137,8 @@ pub fn block(bytes: &[u8]) {
     if let Ok(header) = Header::decode(bytes) {
         assert_eq!(header.encode().as_slice(), bytes);
     }
-    if let Ok(batches) = decode_payload(bytes) {
-        assert_eq!(encode_payload(&batches), bytes);
+    if let Ok(payload) = Payload::decode(bytes) {
+        assert_eq!(payload.encode(), bytes);
     }
 }
 

@@ -114,6 +114,10 @@ pub(crate) fn index_value() -> Vec<Vec<u8>> {
     bytes("index.json", &["values"], "value")
 }
 
+pub(crate) fn act() -> Vec<Vec<u8>> {
+    [bytes("act.json", &["cases", "refused"], "act"), bytes("act.json", &["cases"], "approved")].concat()
+}
+
 pub(crate) fn leaf() -> Vec<Vec<u8>> {
     bytes("leaf.json", &["cases", "refused"], "leaf")
 }

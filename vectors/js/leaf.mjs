@@ -2,6 +2,7 @@
 //   leaf   = u8 version (1) ‖ u8 type ‖ …
 //   type 1 = be32 minute ‖ be16 authority ‖ be16 submitter ‖ u8 assurance ‖ [SHA-256(endorsement) 32] ‖ entries
 //   type 2 = the same, where an entry has level 2
+//   type 3: act.mjs
 //   type 4 = be32 minute ‖ be64 height ‖ be32 epoch ‖ validator set hash 32 ‖ index root 32
 
 import { Reader, Refused, be16, be32, be64, concat, fixedHex, toHex, u8 } from "./bytes.mjs";

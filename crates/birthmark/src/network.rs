@@ -1,8 +1,8 @@
 //! `birthmark network init`: the keys, genesis and policy of a new network.
 //!
 //! For: [`create`], which `demo` uses too, and `network update`, by which an authority's new keys get
-//! into the network file. Not for: the authority, which makes its own secrets (`birthmark sma init`) and
-//! states their public halves in `authority.json`; nor for a change of validators.
+//! into the network file; `governance` is for networks that run. Not for: the authority, which makes its own
+//! secrets (`birthmark sma init`) and states their public halves in `authority.json`.
 //!
 //! ```text
 //! DIR/network.json  network.policy
@@ -11,6 +11,7 @@
 //! ```
 //! Whoever runs a validator gets its folder and `network.json`, and nobody else keeps a copy of the folder.
 
+mod governance;
 pub(crate) mod places;
 
 use std::path::{Path, PathBuf};
@@ -37,8 +38,28 @@ use crate::terminal;
 pub(crate) enum Command {
     /// Make the keys, the genesis and the policy of a network, and each validator's settings.
     Init(Args),
-    /// Put an authority's new keys into the network file and sign it again.
+    /// Put an authority's new keys into the network file and sign it again. Before the first act of governance
+    /// only; afterwards `propose add-authority`.
     Update(UpdateArgs),
+    /// Write down a change of who runs the network or may speak in it, for its validators to approve.
+    #[command(subcommand)]
+    Propose(governance::Proposal),
+    /// Add a validator's approval to an act of governance.
+    Approve(governance::ApproveArgs),
+    /// Hand an act that a quorum has approved to a node.
+    Enact(governance::EnactArgs),
+    /// Bring a network file up to date with the acts of governance since.
+    Follow(governance::FollowArgs),
+    /// Print who runs the network and may speak in it.
+    Show(governance::ShowArgs),
+    /// Make the keys and settings of a validator that is to join a network which runs.
+    NewValidator(governance::NewValidatorArgs),
+    /// Print the public half of a key file.
+    PublicKey {
+        /// `signing.key`, `log.key` or another file of 32 secret bytes.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 /// Flags of `network init`.
@@ -94,6 +115,16 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Init(args) => init(args),
         Command::Update(args) => update(args),
+        Command::Propose(proposal) => governance::propose(proposal),
+        Command::Approve(args) => governance::approve(args),
+        Command::Enact(args) => governance::enact(args),
+        Command::Follow(args) => governance::follow(args),
+        Command::Show(args) => governance::show(args),
+        Command::NewValidator(args) => governance::new_validator(args),
+        Command::PublicKey { file } => {
+            terminal::say(read_key(file)?.public_key());
+            Ok(())
+        }
     }
 }
 

@@ -192,6 +192,14 @@ pub struct Height(pub u64);
 #[serde(transparent)]
 pub struct Epoch(pub u32);
 
+impl Epoch {
+    /// The one after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 /// SHA-256 of the genesis bytes: which network this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

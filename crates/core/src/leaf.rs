@@ -9,13 +9,14 @@
 //! leaf   = u8 version (1) ‖ u8 type ‖ …
 //! type 1 = be32 minute ‖ be16 authority ‖ be16 submitter ‖ u8 assurance ‖ [SHA-256(endorsement) 32] ‖ entries
 //! type 2 = the same, where an entry has level 2
+//! type 3 = be32 minute ‖ be64 height ‖ an act and its approvals (`governance`)
 //! type 4 = be32 minute ‖ be64 height ‖ be32 epoch ‖ validator set hash 32 ‖ index root 32
 //! ```
-//! Type 3 is reserved for governance.
 
 use crate::batch::Assurance;
 use crate::body::{BodyError, Entries};
 use crate::codec::{DecodeError, Reader};
+use crate::governance::{ActError, ApprovedAct};
 use crate::hash::Digest;
 use crate::ids::{AuthorityNumber, Epoch, Height, SubmitterNumber};
 use crate::time::Minute;
@@ -25,6 +26,8 @@ use crate::time::Minute;
 pub enum Leaf {
     /// The hashes of one capture or edit.
     Record(RecordLeaf),
+    /// A change of who runs the network or may speak in it.
+    Act(Box<ActLeaf>),
     /// The end of a block.
     Block(BlockLeaf),
 }
@@ -46,7 +49,18 @@ pub struct RecordLeaf {
     pub entries: Entries,
 }
 
-/// The last leaf of every block with transactions; covers all leaves before it.
+/// An act that takes effect with the end of its block; stands right before that block's own leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActLeaf {
+    /// The block's minute.
+    pub minute: Minute,
+    /// The block's height.
+    pub height: Height,
+    /// The act, with the approvals that sufficed.
+    pub approved: ApprovedAct,
+}
+
+/// The last leaf of every block with other leaves, and of the first one of an epoch; covers all leaves before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockLeaf {
     /// The block's minute.
@@ -67,6 +81,9 @@ pub enum LeafError {
     /// The bytes do not decode.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The act in it does not decode.
+    #[error(transparent)]
+    Act(#[from] ActError),
     /// The entries in it do not decode.
     #[error(transparent)]
     Entries(#[from] BodyError),
@@ -92,6 +109,12 @@ impl Leaf {
                 }
                 record.entries.encode_into(&mut out);
             }
+            Self::Act(act) => {
+                out.push(TYPE_ACT);
+                out.extend_from_slice(&act.minute.0.to_be_bytes());
+                out.extend_from_slice(&act.height.0.to_be_bytes());
+                out.extend_from_slice(&act.approved.encode());
+            }
             Self::Block(block) => {
                 out.push(TYPE_BLOCK);
                 out.extend_from_slice(&block.minute.0.to_be_bytes());
@@ -114,6 +137,11 @@ impl Leaf {
         let leaf_type = reader.u8("leaf type")?;
         let leaf = match leaf_type {
             TYPE_CAPTURE | TYPE_EDIT => Self::Record(RecordLeaf::decode_from(&mut reader, leaf_type)?),
+            TYPE_ACT => Self::Act(Box::new(ActLeaf {
+                minute: Minute(reader.be32("minute")?),
+                height: Height(reader.be64("height")?),
+                approved: ApprovedAct::decode_from(&mut reader)?,
+            })),
             TYPE_BLOCK => Self::Block(BlockLeaf {
                 minute: Minute(reader.be32("minute")?),
                 height: Height(reader.be64("height")?),
@@ -151,6 +179,7 @@ impl RecordLeaf {
 const VERSION: u8 = 1;
 const TYPE_CAPTURE: u8 = 1;
 const TYPE_EDIT: u8 = 2;
+const TYPE_ACT: u8 = 3;
 const TYPE_BLOCK: u8 = 4;
 
 #[cfg(test)]

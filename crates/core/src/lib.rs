@@ -16,6 +16,7 @@ pub mod body;
 pub mod checkpoint;
 pub mod codec;
 pub mod endorsement;
+pub mod governance;
 pub mod hash;
 pub mod hex;
 pub mod ids;

@@ -8,10 +8,11 @@
 //! one, agreed to the content; whether this is the network that is *meant* is shown by
 //! [`Network::network_id`] or by how the file came.
 //!
-//! Format: `docs/PROTOCOL.md` section 1. At most 1 MiB.
+//! Format: `docs/PROTOCOL.md` section 1. At most 4 MiB.
 //!
 //! ```text
-//! {"network": "<base64 of the document>", "signatures": [{"key": "<hex>", "signature": "<hex>"}]}
+//! {"network": "<base64 of the document>", "signatures": [{"key": "<hex>", "signature": "<hex>"}],
+//!  "acts": ["<tlog-proof of an act's leaf>", …]}
 //! ```
 //! `key` is a validator's *log* key; it signs `"birthmark/network/v1" ‖ the document's bytes`.
 //!
@@ -24,40 +25,50 @@
 //!    "endorsement_keys": [{"key_id": "<16 hex>", "spki": "<base64>", "state": "current"}]}],
 //!  "submitters": [{"number": 1, "name": "…", "key": "<hex>"}], "max_age": 300}
 //! ```
+//! `acts`, beside `network`, are optional: proofs that acts of governance are in the log, each a change
+//! to what the document and the acts before it say (`acts`).
 //! `first_height`, `p2p_address`, `token_key` and `max_age` are optional; `last_size` and
 //! `last_root` stand in every epoch but the last, which is the current one.
 
+mod acts;
 mod builder;
 mod check;
 mod document;
+mod epoch;
 mod genesis;
 mod revision;
 mod trust;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::acts::{ActRefusal, Enactment, FollowError, MAX_ACTS, acts_of, with_acts};
 pub use self::builder::{NetworkBuilder, UnsignedNetwork};
 pub use self::check::{MAX_AUTHORITIES, MAX_ENDORSEMENT_KEYS, MAX_EPOCHS, MAX_SUBMITTERS, MAX_VALIDATORS};
+pub(crate) use self::document::MAX_SPKI_LEN;
 pub use self::document::{
     Authority, EndorsementKey, EndorsementKeyId, EndorsementKeyState, FileSignature, MinTokenVersion, Rules, Submitter,
     TokenKey, Validator,
 };
+pub use self::epoch::NetworkEpoch;
 pub use self::genesis::{Genesis, GenesisError, cosigner_name, validator_set_hash};
 pub use self::revision::{AuthorityStatement, Revision, RevisionError};
 pub use self::trust::{Trust, TrustError, TrustFileError, parse_policy_or_network};
 use crate::base64::{self, Base64Error};
 use crate::endorsement::{self, CaptureDigest, Endorsement, EndorsementError};
 use crate::hash::Digest;
-use crate::ids::{AuthorityId, AuthorityNumber, Epoch, Height, NetworkId, SubmitterName, SubmitterNumber, UNATTESTED};
+use crate::ids::{AuthorityId, AuthorityNumber, NetworkId, SubmitterName, SubmitterNumber, UNATTESTED};
 use crate::json::{self, JsonError};
-use crate::merkle::TreeHash;
-use crate::note::{KeyError, KeyName, PublicKey, SignatureType, VerifierKey};
+use crate::note::{KeyError, KeyName};
 use crate::policy::{Policy, PolicyError};
 
 /// Longest network file that is read.
-pub const MAX_FILE_LEN: usize = 1024 * 1024;
+pub const MAX_FILE_LEN: usize = 4 * 1024 * 1024;
+
+/// Longest document in it.
+const MAX_DOCUMENT_LEN: usize = 1024 * 1024;
 
 /// Seconds after which an absence proof is too old, where the file does not say.
 pub const DEFAULT_MAX_AGE: u64 = 300;
@@ -73,6 +84,12 @@ pub struct Network {
     endorsement_keys: BTreeMap<EndorsementKeyId, KnownKey>,
     submitters: Vec<Submitter>,
     max_age: u64,
+    /// What it was before its first act; none before that.
+    base: Option<Arc<Self>>,
+    /// SHA-256 of the document, and of each act since.
+    history: Vec<Digest>,
+    removed_authorities: BTreeSet<AuthorityNumber>,
+    removed_submitters: BTreeSet<SubmitterNumber>,
 }
 
 /// An endorsement key, ready to check with.
@@ -95,16 +112,6 @@ pub enum EndorsementRefusal {
     /// The signature does not hold.
     #[error(transparent)]
     Endorsement(#[from] EndorsementError),
-}
-
-/// A span of heights with one validator set.
-#[derive(Clone, Debug)]
-pub struct NetworkEpoch {
-    number: Epoch,
-    first_height: Height,
-    validators: Vec<Validator>,
-    policy: Policy,
-    last: Option<(u64, TreeHash)>,
 }
 
 /// Why a network file was refused. Names and numbers of the file's own may appear, no more of it.
@@ -190,6 +197,9 @@ pub enum NetworkError {
     /// A signature names a key of a validator whose signature counts and is not that key's.
     #[error("signature {0} of the network file is wrong")]
     BadSignature(usize),
+    /// An act does not continue what stands before it.
+    #[error("act {0} of the network file: {1}")]
+    Act(usize, #[source] Box<FollowError>),
     /// Too few signatures.
     #[error("{got} of the {needed} signatures that the network file needs")]
     TooFewSignatures {
@@ -205,6 +215,8 @@ pub enum NetworkError {
 struct File {
     network: String,
     signatures: Vec<FileSignature>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    acts: Vec<String>,
 }
 
 impl Network {
@@ -214,7 +226,19 @@ impl Network {
             return Err(NetworkError::TooLong(bytes.len()));
         }
         let file: File = json::from_slice(bytes).map_err(NetworkError::File)?;
-        let document = base64::decode_bounded(&file.network, MAX_FILE_LEN)
+        Self::base_of(&file)?.following(&file.acts)
+    }
+
+    /// The same as [`Self::parse`], without the acts: what the network was before the first of them.
+    pub fn parse_base(bytes: &[u8]) -> Result<Self, NetworkError> {
+        if bytes.len() > MAX_FILE_LEN {
+            return Err(NetworkError::TooLong(bytes.len()));
+        }
+        Self::base_of(&json::from_slice(bytes).map_err(NetworkError::File)?)
+    }
+
+    fn base_of(file: &File) -> Result<Self, NetworkError> {
+        let document = base64::decode_bounded(&file.network, MAX_DOCUMENT_LEN)
             .map_err(|cause| NetworkError::Base64 { field: "network", cause })?;
         check::check(&document, &file.signatures)
     }
@@ -265,9 +289,16 @@ impl Network {
         self.authorities.iter().find(|authority| authority.number == number)
     }
 
-    /// The authority with this name; none for the reserved `unattested`.
+    /// The authority with this name under which something may be recorded; none for the reserved
+    /// `unattested`, nor for one that was removed.
     pub fn authority_by_id(&self, id: &AuthorityId) -> Option<&Authority> {
-        self.authorities.iter().find(|authority| authority.id == *id)
+        let found = self.authorities.iter().find(|authority| authority.id == *id);
+        found.filter(|authority| self.is_authority_active(authority.number))
+    }
+
+    /// Whether something may still be recorded under this authority.
+    pub fn is_authority_active(&self, number: AuthorityNumber) -> bool {
+        self.authority(number).is_some() && !self.removed_authorities.contains(&number)
     }
 
     /// The name that goes with a number, `unattested` for 0.
@@ -278,7 +309,7 @@ impl Network {
         self.authority(number).map(|authority| authority.id.as_str())
     }
 
-    /// All listed authorities.
+    /// All listed authorities, removed ones too: their records stay.
     pub fn authorities(&self) -> &[Authority] {
         &self.authorities
     }
@@ -303,17 +334,22 @@ impl Network {
         Ok(known.state)
     }
 
-    /// The submitter with this number.
+    /// The submitter with this number, also one that was removed.
     pub fn submitter(&self, number: SubmitterNumber) -> Option<&Submitter> {
         self.submitters.iter().find(|submitter| submitter.number == number)
     }
 
-    /// The submitter with this name.
-    pub fn submitter_by_name(&self, name: &SubmitterName) -> Option<&Submitter> {
-        self.submitters.iter().find(|submitter| submitter.name == *name)
+    /// The submitter with this number, if its batches are taken.
+    pub fn active_submitter(&self, number: SubmitterNumber) -> Option<&Submitter> {
+        self.submitter(number).filter(|_| !self.removed_submitters.contains(&number))
     }
 
-    /// All submitters.
+    /// The submitter with this name, if its batches are taken.
+    pub fn submitter_by_name(&self, name: &SubmitterName) -> Option<&Submitter> {
+        self.submitters.iter().find(|known| known.name == *name && !self.removed_submitters.contains(&known.number))
+    }
+
+    /// All submitters, removed ones too: their records stay.
     pub fn submitters(&self) -> &[Submitter] {
         &self.submitters
     }
@@ -321,48 +357,6 @@ impl Network {
     /// Seconds after which an absence proof is too old.
     pub const fn max_age(&self) -> u64 {
         self.max_age
-    }
-}
-
-impl NetworkEpoch {
-    /// Its number, from 0.
-    pub const fn number(&self) -> Epoch {
-        self.number
-    }
-
-    /// The height of its first block; 0 where the file does not say.
-    pub const fn first_height(&self) -> Height {
-        self.first_height
-    }
-
-    /// Its validators, sorted by consensus key.
-    pub fn validators(&self) -> &[Validator] {
-        &self.validators
-    }
-
-    /// Each validator's consensus key, and the key by which it cosigns a log of this name.
-    pub fn cosigners(&self, origin: &KeyName) -> Result<Vec<(PublicKey, VerifierKey)>, KeyError> {
-        let cosigner = |validator: &Validator| {
-            let name = cosigner_name(origin, &validator.consensus_key)?;
-            let key = VerifierKey::new(name, SignatureType::CosignatureV1, validator.cosigning_key);
-            Ok((validator.consensus_key, key))
-        };
-        self.validators.iter().map(cosigner).collect()
-    }
-
-    /// Whose signatures make a checkpoint of this epoch count.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Size and root of its last checkpoint, once it has ended.
-    pub const fn last_checkpoint(&self) -> Option<(u64, TreeHash)> {
-        self.last
-    }
-
-    /// What block leaves of this epoch carry.
-    pub fn validator_set_hash(&self) -> Digest {
-        validator_set_hash(self.number, &self.validators)
     }
 }
 

@@ -118,7 +118,11 @@ impl ProofBundle {
 
     /// Checks that the checkpoint is accepted and that the leaf's bytes are in its tree.
     pub fn verify_inclusion(&self, trust: &Trust) -> Result<VerifiedCheckpoint, ProofError> {
-        let verified = trust.verify_checkpoint(&self.checkpoint)?;
+        self.included_in(trust.verify_checkpoint(&self.checkpoint)?)
+    }
+
+    /// The same, by a checkpoint that has been accepted.
+    pub(crate) fn included_in(&self, verified: VerifiedCheckpoint) -> Result<VerifiedCheckpoint, ProofError> {
         let tree = &verified.checkpoint;
         merkle::verify_inclusion(&merkle::leaf_hash(&self.leaf), self.index, tree.size, &self.path, &tree.root)?;
         Ok(verified)

@@ -7,6 +7,9 @@
 #[path = "vectors/absence.rs"]
 mod absence;
 #[cfg(test)]
+#[path = "vectors/act.rs"]
+mod act;
+#[cfg(test)]
 #[path = "vectors/authority.rs"]
 mod authority;
 #[cfg(test)]

@@ -172,7 +172,8 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
     };
     let applier = context.child("applier").spawn(|_| applier.run());
     start_pace(context, chain, &pace);
-    let follow = |elsewhere| transition::follow(elsewhere, setup.spans.clone(), archive_mailbox.clone(), Arc::clone(chain));
+    let follow =
+        |elsewhere| transition::follow(elsewhere, setup.spans.clone(), archive_mailbox.clone(), Arc::clone(chain));
     let votes_elsewhere = follow(elsewhere);
     context.child("follow").spawn(|_| votes_elsewhere);
     if mode.outboxes.is_some() {

@@ -8,24 +8,30 @@
 //! Nor for clocks: a block whose minute lies ahead is waited for by the node, not refused here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use birthmark_core::batch::{Assurance, BlockBatch, Place, SignatureError, Transaction};
 use birthmark_core::body::BodyDigest;
+use birthmark_core::governance::ApprovedAct;
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Epoch, Height, SubmitterNumber, TxId};
 use birthmark_core::index::{IndexRecord, encode_value, trie};
-use birthmark_core::leaf::{BlockLeaf, Leaf, RecordLeaf};
-use birthmark_core::network::{Network, validator_set_hash};
+use birthmark_core::leaf::{ActLeaf, BlockLeaf, Leaf, RecordLeaf};
+use birthmark_core::network::{ActRefusal, Network, validator_set_hash};
 use birthmark_core::time::Minute;
 
-use crate::block::{BlockError, Header, decode_payload};
+use crate::block::{BlockError, Header, Payload};
+use crate::endorsements::Endorsements;
+use crate::governance::{ActChange, Constitution, Scheduled};
 use crate::index;
-use crate::rules::{Refusal, Rules};
+use crate::rules::{Refusal, Rules, Stage};
 
 /// What a step needs to know of the state before it.
 pub trait State {
     /// Why the state cannot be read: a damaged or failing store.
     type Error;
+    /// Who runs the network and may speak in it.
+    fn constitution(&self) -> &Constitution;
     /// Leaves in the log.
     fn size(&self) -> u64;
     /// The last block's minute.
@@ -49,9 +55,9 @@ pub struct Changes {
     pub minute: Minute,
     /// Index in the log of the first new leaf.
     pub first: TxId,
-    /// The new records' leaves in order; none for an empty block.
+    /// The new records' leaves in order, and behind them that of an act that takes effect.
     pub leaves: Vec<Vec<u8>>,
-    /// The block's own leaf, which comes after them; none for an empty block.
+    /// The block's own leaf, which comes after them; none without other leaves, unless an epoch begins.
     pub end: Option<BlockEnd>,
     /// New best records of bodies.
     pub bodies: Vec<(BodyDigest, TxId, Assurance)>,
@@ -59,6 +65,8 @@ pub struct Changes {
     pub index: Vec<(Digest, Vec<IndexRecord>)>,
     /// Endorsements by the record that they belong to.
     pub endorsements: Vec<(TxId, Vec<u8>)>,
+    /// What it does about acts of governance.
+    pub act: Option<ActChange>,
 }
 
 /// The leaf that ends a block, but for the index root. That root follows from [`Changes::index`] and the
@@ -106,7 +114,16 @@ pub enum InvalidBlock {
     /// It names another epoch or validator set.
     #[error("the block is of another epoch or validator set")]
     Epoch,
-    /// A batch's submitter is not in the network file.
+    /// It builds on the last block of an epoch, which is not final yet.
+    #[error("the block follows the last one of its epoch")]
+    AfterTheEnd,
+    /// It holds an act while another one waits to take effect.
+    #[error("the block holds an act of governance, and another one waits for the end of the epoch")]
+    ActWaits,
+    /// The act that it holds may not be enacted.
+    #[error("act of governance: {0}")]
+    Act(#[from] ActRefusal),
+    /// A batch's submitter is unknown or was removed.
     #[error("batch {0} is of an unknown submitter")]
     Submitter(usize),
     /// A batch's signature does not count.
@@ -137,14 +154,17 @@ pub enum InvalidBlock {
 
 /// Applies one block. The outer error is the store's, never a verdict.
 pub fn apply<S: State>(
-    rules: Rules<'_>,
+    endorsements: &Endorsements,
+    at: Stage,
     state: &S,
     header: &[u8],
     payload: &[u8],
 ) -> Result<Result<Changes, InvalidBlock>, S::Error> {
-    let checked = decode(rules.network, state, header, payload)
-        .and_then(|(header, batches)| check_endorsements(rules, &batches).map(|()| (header, batches)));
-    let (header, batches) = match checked {
+    let network = Arc::clone(state.constitution().network());
+    let rules = Rules { network: &network, endorsements, stage: at };
+    let checked = decode(state, header, payload)
+        .and_then(|(header, payload)| check_endorsements(rules, &payload.batches).map(|()| (header, payload)));
+    let (header, Payload { batches, act }) = match checked {
         Ok(decoded) => decoded,
         Err(invalid) => return Ok(Err(invalid)),
     };
@@ -157,26 +177,25 @@ pub fn apply<S: State>(
             }
         }
     }
-    Ok(Ok(step.finish(&header)))
+    Ok(Ok(step.finish(&header, act)))
 }
 
-fn decode<S: State>(
-    network: &Network,
-    state: &S,
-    header: &[u8],
-    payload: &[u8],
-) -> Result<(Header, Vec<BlockBatch>), InvalidBlock> {
+fn decode<S: State>(state: &S, header: &[u8], payload: &[u8]) -> Result<(Header, Payload), InvalidBlock> {
     let header = Header::decode(header)?;
     if header.minute < state.minute() {
         return Err(InvalidBlock::Minute);
     }
-    let epoch = network.current_epoch();
+    let constitution = state.constitution();
+    let (network, epoch) = (constitution.network(), constitution.network().current_epoch());
     if header.epoch != epoch.number() || header.validator_set_hash != epoch.validator_set_hash() {
         return Err(InvalidBlock::Epoch);
     }
-    let batches = decode_payload(payload)?;
-    for (at, batch) in batches.iter().enumerate() {
-        let submitter = network.submitter(batch.submitter).ok_or(InvalidBlock::Submitter(at))?;
+    if constitution.is_over() {
+        return Err(InvalidBlock::AfterTheEnd);
+    }
+    let payload = Payload::decode(payload)?;
+    for (at, batch) in payload.batches.iter().enumerate() {
+        let submitter = network.active_submitter(batch.submitter).ok_or(InvalidBlock::Submitter(at))?;
         if !batch.places.iter().any(|place| matches!(place, Place::Record(_))) {
             return Err(InvalidBlock::Nothing(at));
         }
@@ -184,7 +203,10 @@ fn decode<S: State>(
             .verify(network.network_id(), submitter.key.as_bytes())
             .map_err(|cause| InvalidBlock::Signature(at, cause))?;
     }
-    Ok((header, batches))
+    if let Some(act) = &payload.act {
+        constitution.check(act)?;
+    }
+    Ok((header, payload))
 }
 
 /// All of a block's endorsements at once. `Rules::check` asks for each again, and is then answered from memory.
@@ -308,15 +330,34 @@ impl<'a, S: State> Step<'a, S> {
         Ok(())
     }
 
-    fn finish(self, header: &Header) -> Changes {
-        let end = (!self.leaves.is_empty()).then(|| header.into());
+    /// The leaf of the act that takes effect, or a note of the one that will.
+    fn act(&mut self, height: Height, act: Option<ApprovedAct>) -> Option<ActChange> {
+        let approved = match (act, self.state.constitution().due(height)) {
+            (Some(approved), _) if approved.act().change.ends_epoch() => {
+                return Some(ActChange::Scheduled(Scheduled { height, approved }));
+            }
+            (Some(approved), _) => approved,
+            (None, Some(due)) => due.clone(),
+            (None, None) => return None,
+        };
+        let tx_id = TxId(self.state.size() + self.leaves.len() as u64);
+        let leaf = ActLeaf { minute: self.minute, height, approved: approved.clone() };
+        self.leaves.push(Leaf::Act(Box::new(leaf)).encode());
+        Some(ActChange::Enacted { tx_id, approved })
+    }
+
+    fn finish(mut self, header: &Header, act: Option<ApprovedAct>) -> Changes {
+        let height = Height(self.state.height().0 + 1);
+        let act = self.act(height, act);
+        let says_so = !self.leaves.is_empty() || self.state.constitution().begins_at(height);
+        let end = says_so.then(|| header.into());
         let mut index: Vec<_> = self.index.into_iter().map(|(hash, records)| (hash.index_key(), records)).collect();
         index.sort_unstable_by_key(|(key, _)| *key);
         let mut bodies: Vec<_> =
             self.bodies.into_iter().map(|(digest, (tx_id, assurance))| (digest, tx_id, assurance)).collect();
         bodies.sort_unstable_by_key(|(digest, ..)| *digest);
         Changes {
-            height: Height(self.state.height().0 + 1),
+            height,
             minute: header.minute,
             first: TxId(self.state.size()),
             leaves: self.leaves,
@@ -324,6 +365,7 @@ impl<'a, S: State> Step<'a, S> {
             bodies,
             index,
             endorsements: self.endorsements,
+            act,
         }
     }
 }
@@ -344,6 +386,7 @@ pub fn genesis(network: &Network) -> Changes {
         bodies: Vec::new(),
         index: Vec::new(),
         endorsements: Vec::new(),
+        act: None,
     }
 }
 

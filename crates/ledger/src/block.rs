@@ -5,11 +5,12 @@
 //! Format: `docs/PROTOCOL.md` section 7:
 //! ```text
 //! header  = u8 version (1) ‖ be32 minute ‖ be32 epoch ‖ validator set hash 32        41 bytes
-//! payload = be16 n ‖ n × batch (the block form of section 7)                         empty: no bytes at all
+//! payload = be16 n ‖ n × batch (the block form of section 7) ‖ [approved act]        empty: no bytes at all
 //! ```
 
 use birthmark_core::batch::{BatchError, BlockBatch, MAX_BLOCK_BATCH};
 use birthmark_core::codec::{DecodeError, Reader};
+use birthmark_core::governance::{ActError, ApprovedAct, MAX_APPROVED};
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::Epoch;
 use birthmark_core::time::Minute;
@@ -20,7 +21,7 @@ pub const HEADER_LEN: usize = 41;
 pub const MAX_PAYLOAD: usize = 4 * 1024 * 1024;
 
 // A payload holds at least one batch, whatever its size.
-const _: () = assert!(MAX_BLOCK_BATCH + 2 <= MAX_PAYLOAD);
+const _: () = assert!(MAX_BLOCK_BATCH + 2 + MAX_APPROVED <= MAX_PAYLOAD);
 
 /// What a block says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,15 @@ pub struct Header {
     pub validator_set_hash: Digest,
 }
 
+/// What a block holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// Batches of transactions.
+    pub batches: Vec<BlockBatch>,
+    /// An act of governance.
+    pub act: Option<ApprovedAct>,
+}
+
 /// Why bytes are no header or payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
@@ -42,6 +52,9 @@ pub enum BlockError {
     /// A batch in it does not decode.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// The act in it does not decode.
+    #[error(transparent)]
+    Act(#[from] ActError),
     /// The payload is too long.
     #[error("a payload of {0} bytes is longer than {MAX_PAYLOAD}")]
     TooLong(usize),
@@ -79,34 +92,45 @@ impl Header {
     }
 }
 
-/// Encodes batches; no batch gives no bytes. The caller keeps to [`MAX_PAYLOAD`].
-pub fn encode_payload(batches: &[BlockBatch]) -> Vec<u8> {
-    if batches.is_empty() {
-        return Vec::new();
+impl Payload {
+    /// The one encoding; nothing at all gives no bytes. The caller keeps to [`MAX_PAYLOAD`].
+    pub fn encode(&self) -> Vec<u8> {
+        if self.batches.is_empty() && self.act.is_none() {
+            return Vec::new();
+        }
+        let mut out = u16::try_from(self.batches.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+        for batch in &self.batches {
+            batch.encode_into(&mut out);
+        }
+        if let Some(act) = &self.act {
+            out.extend_from_slice(&act.encode());
+        }
+        out
     }
-    let mut out = u16::try_from(batches.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
-    for batch in batches {
-        batch.encode_into(&mut out);
+
+    /// Reads exactly one payload.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BlockError> {
+        if bytes.len() > MAX_PAYLOAD {
+            return Err(BlockError::TooLong(bytes.len()));
+        }
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut reader = Reader::new(bytes);
+        let count = reader.be16("batch count")?;
+        let batches = (0..count).map(|_| BlockBatch::decode_from(&mut reader)).collect::<Result<_, _>>()?;
+        if reader.rest().is_empty() && count > 0 {
+            return Ok(Self { batches, act: None });
+        }
+        let act = ApprovedAct::decode_from(&mut reader)?;
+        reader.finish()?;
+        Ok(Self { batches, act: Some(act) })
     }
-    out
 }
 
-/// Reads exactly one payload.
-pub fn decode_payload(bytes: &[u8]) -> Result<Vec<BlockBatch>, BlockError> {
-    if bytes.len() > MAX_PAYLOAD {
-        return Err(BlockError::TooLong(bytes.len()));
-    }
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut reader = Reader::new(bytes);
-    let count = reader.be16("batch count")?;
-    if count == 0 {
-        return Err(DecodeError::Value { field: "batch count", value: 0 }.into());
-    }
-    let batches = (0..count).map(|_| BlockBatch::decode_from(&mut reader)).collect::<Result<_, _>>()?;
-    reader.finish()?;
-    Ok(batches)
+/// A payload of batches alone.
+pub fn encode_payload(batches: &[BlockBatch]) -> Vec<u8> {
+    Payload { batches: batches.to_vec(), act: None }.encode()
 }
 
 const VERSION: u8 = 1;
@@ -130,8 +154,8 @@ mod tests {
     #[test]
     fn an_empty_payload_has_one_encoding() {
         assert_eq!(encode_payload(&[]), b"");
-        assert_eq!(decode_payload(b""), Ok(vec![]));
-        assert!(decode_payload(&[0, 0]).is_err());
-        assert!(decode_payload(&[0, 1]).is_err());
+        assert_eq!(Payload::decode(b""), Ok(Payload::default()));
+        assert!(Payload::decode(&[0, 0]).is_err());
+        assert!(Payload::decode(&[0, 1]).is_err());
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! frame = header 41 ‖ u8 0 ‖ n × (be16 submitter ‖ be16 count ‖ count × place ‖ signature 64)
-//!       | header 41 ‖ u8 1 ‖ payload                         where the payload does not follow from the leaves
+//!       | header 41 ‖ u8 1 ‖ payload                         where the payload does not follow from the leaves: with an act
 //! place = u8 0 (the next leaf) | u8 255 ‖ t 32               (left out)
 //! ```
 
@@ -20,7 +20,7 @@ use birthmark_core::ids::{AuthorityId, SubmitterNumber, TxId};
 use birthmark_core::network::Network;
 
 use crate::apply::Changes;
-use crate::block::{HEADER_LEN, decode_payload, encode_payload};
+use crate::block::{HEADER_LEN, Payload, encode_payload};
 use crate::ledger::record_leaf;
 use crate::store::StoreError;
 
@@ -28,8 +28,8 @@ use crate::store::StoreError;
 pub(crate) fn of(network: &Network, header: &[u8], payload: &[u8], changes: &Changes) -> Vec<u8> {
     let mut short = header.to_vec();
     short.push(BY_LEAVES);
-    for batch in decode_payload(payload).unwrap_or_default() {
-        put_batch(&mut short, &batch);
+    for batch in &Payload::decode(payload).unwrap_or_default().batches {
+        put_batch(&mut short, batch);
     }
     let mut leaves = changes.leaves.iter();
     let leaf = |_| Ok(leaves.next().cloned().unwrap_or_default());
@@ -37,7 +37,7 @@ pub(crate) fn of(network: &Network, header: &[u8], payload: &[u8], changes: &Cha
         let at = changes.endorsements.binary_search_by_key(&tx_id, |(tx_id, _)| *tx_id).ok();
         Ok(at.and_then(|at| changes.endorsements.get(at)).map(|(_, endorsement)| endorsement.clone()))
     };
-    // Whatever kinds of transactions there will be: a block that a frame cannot give again is kept whole.
+    // One with an act, and whatever else a frame cannot give again, is kept whole.
     match payload_of(network, &short, changes.first, leaf, endorsement) {
         Ok(Some(given)) if given == payload => short,
         Ok(_) | Err(_) => [header, &[WHOLE], payload].concat(),

@@ -24,8 +24,9 @@ use birthmark_core::network::Network;
 use fjall::LsmError;
 
 pub use self::location::Location;
+use crate::governance::Constitution;
 use crate::ledger::{Head, LedgerError};
-use crate::store::{FORMAT, Section, Store, StoreError, StoreReader};
+use crate::store::{ACTS, FORMAT, Section, Store, StoreError, StoreReader};
 
 /// A tree that was signed, and which record of that says so.
 #[derive(Clone, Copy, Debug)]
@@ -100,8 +101,10 @@ fn run(
     let at_open = |cause| stop(folder, "the store", &[], cause);
     let store = Arc::new(Store::open(folder).map_err(at_open)?);
     let reader = store.reader();
-    let check = Check { network, reader };
+    let mut check = Check { network: Arc::new(network.before_acts().clone()), reader };
     check.identity()?;
+    // With all that the acts in the log have added; what they removed keeps its number and its key.
+    check.network = Arc::clone(check.constitution()?.network());
     let head = check.head()?;
     check.log(&head, signed, progress)?;
     let images = check.index(&head, progress)?;
@@ -118,12 +121,12 @@ enum Stop {
     Failed(StoreError),
 }
 
-struct Check<'a> {
-    network: &'a Network,
+struct Check {
+    network: Arc<Network>,
     reader: StoreReader,
 }
 
-impl Check<'_> {
+impl Check {
     /// Another network's ledger is not damaged, and one of another format cannot be checked.
     fn identity(&self) -> Result<(), Stop> {
         let format = self.get(Section::Meta, b"format")?;
@@ -135,6 +138,12 @@ impl Check<'_> {
         let network = network.ok_or_else(|| damage(Section::Meta, b"network", "missing", "the network's id"))?;
         let is_own = *network == *self.network.network_id().as_bytes();
         if is_own { Ok(()) } else { Err(Stop::Failed(StoreError::OtherNetwork)) }
+    }
+
+    /// The network with the acts that the log holds, each approved as it must be.
+    fn constitution(&self) -> Result<Constitution, Stop> {
+        let base = Constitution::new(Arc::clone(&self.network));
+        self.in_place(Section::Meta, ACTS.as_bytes(), Constitution::load(&base, &self.reader))
     }
 
     fn head(&self) -> Result<Head, Stop> {
@@ -186,6 +195,7 @@ fn stop(folder: &Path, keyspace: &'static str, key: &[u8], cause: StoreError) ->
         StoreError::Database(_)
         | StoreError::Damaged { .. }
         | StoreError::IndexRoot { .. }
+        | StoreError::OtherActs
         | StoreError::IndexUnfinished => (cause.to_string(), None),
     };
     let should = "readable, as it was written".to_owned();

@@ -4,6 +4,7 @@
 mod foresee;
 mod reading;
 mod rebuild;
+mod view;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
-use birthmark_core::hash::{Digest, ImageHash};
-use birthmark_core::ids::{Height, SubmitterNumber, TxId};
-use birthmark_core::index::IndexRecord;
+use birthmark_core::ids::{Height, TxId};
 use birthmark_core::leaf::{Leaf, RecordLeaf};
 use birthmark_core::merkle::{self, TreeHash};
 use birthmark_core::network::Network;
@@ -23,17 +22,20 @@ use parking_lot::Mutex;
 pub use self::foresee::{BadBlocks, Tree};
 pub use self::reading::{Found, IndexProof, Reading};
 pub use self::rebuild::Rebuilt;
-use crate::apply::{self, Changes, InvalidBlock, State};
+pub use self::view::View;
+use crate::apply::{self, Changes, InvalidBlock};
 use crate::endorsements::Endorsements;
 use crate::frame;
-use crate::rules::{Rules, Stage};
+use crate::governance::Constitution;
 use crate::store::{BlockId, Edge, Store, StoreError, StoreReader};
 use crate::trie::Trie;
 
 /// A registry's state on disk. Cheap to read from many threads; blocks are applied one at a time.
 #[derive(Debug)]
 pub struct Ledger {
-    network: Arc<Network>,
+    /// What the network was before its first act.
+    base: Arc<Network>,
+    constitution: ArcSwap<Constitution>,
     endorsements: Endorsements,
     store: Arc<Store>,
     /// None after a commit that failed: what is on disk is unknown then.
@@ -132,7 +134,8 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens the ledger in `folder`, or starts it with genesis.
+    /// Opens the ledger in `folder`, or starts it with genesis. Of the network's acts those count that
+    /// the ledger itself holds.
     ///
     /// Reads the whole index and holds it against the root in the last block's leaf.
     pub fn open(folder: &Path, network: Arc<Network>) -> Result<Self, LedgerError> {
@@ -152,22 +155,34 @@ impl Ledger {
             store.sync()?;
             (writer, head)
         };
+        let base = if network.act_count() == 0 { network } else { Arc::new(network.before_acts().clone()) };
+        let constitution = Constitution::load(&Constitution::new(Arc::clone(&base)), &store.reader())?;
         let (endorsements, writer) = (Endorsements::default(), Mutex::new(Some(writer)));
-        Ok(Self { network, endorsements, store, writer, head: ArcSwap::from_pointee(head) })
+        let (constitution, head) = (ArcSwap::from_pointee(constitution), ArcSwap::from_pointee(head));
+        Ok(Self { base, constitution, endorsements, store, writer, head })
     }
 
-    /// The network that this is the ledger of.
-    pub const fn network(&self) -> &Arc<Network> {
-        &self.network
+    /// The network that this is the ledger of, as it is after the last durably applied block.
+    pub fn network(&self) -> Arc<Network> {
+        Arc::clone(self.constitution.load().network())
     }
 
-    /// By which transactions and proposals are judged.
-    pub fn rules(&self) -> Rules<'_> {
-        Rules { network: &self.network, endorsements: &self.endorsements, stage: Stage::Proposed }
+    /// What the network was before its first act.
+    pub const fn base(&self) -> &Arc<Network> {
+        &self.base
+    }
+
+    /// The same with the change of validators that waits.
+    pub fn constitution(&self) -> Arc<Constitution> {
+        self.constitution.load_full()
     }
 
     fn view(&self) -> Result<View<'_>, StoreError> {
-        View::new(self.rules(), self.store.reader())
+        // First what is known, then the store, which may be ahead of what is durable and shown.
+        let known = self.constitution.load_full();
+        let store = self.store.reader();
+        let constitution = Constitution::load(&known, &store)?;
+        View::new(&self.endorsements, constitution, store)
     }
 
     /// The last durably applied block.
@@ -192,6 +207,8 @@ impl Ledger {
         });
         if let Some(head) = applied {
             self.store.sync().inspect_err(|_| *writer = None)?;
+            let constitution = Constitution::load(&self.constitution.load(), &self.store.reader())?;
+            self.constitution.store(Arc::new(constitution));
             self.head.store(Arc::new(head));
         }
         outcome.map(|()| recorded)
@@ -213,7 +230,7 @@ impl Ledger {
             return Err(LedgerError::Gap { expected, got: block.height.0 });
         }
         let changes = view.decided(block)?.map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
-        let frame = frame::of(&self.network, block.header, block.payload, &changes);
+        let frame = frame::of(view.rules().network, block.header, block.payload, &changes);
         let id = BlockId { digest: block.digest, parent: block.parent, frame };
         let head = writer.commit(&self.store, &view.store, &changes, &id).inspect_err(|_| *place = None)?;
         Ok(Some((head, changes)))
@@ -227,7 +244,11 @@ impl Ledger {
                 continue;
             }
             match view.decided(block)? {
-                Ok(changes) => view.extend(changes),
+                Ok(changes) => {
+                    if let Err(invalid) = view.push(changes, None) {
+                        return Ok(Err(invalid));
+                    }
+                }
                 Err(invalid) => return Ok(Err(invalid)),
             }
         }
@@ -248,6 +269,29 @@ impl Ledger {
     pub fn root(&self, size: u64) -> Result<TreeHash, LedgerError> {
         let store = self.store.reader();
         Ok(merkle::root(size, &mut |level, index| store.subtree(level, index))?)
+    }
+
+    /// A leaf, and the hashes that show it to be in the log of `size` leaves.
+    pub fn proven_leaf(&self, tx_id: TxId, size: u64) -> Result<(Vec<u8>, Vec<TreeHash>), LedgerError> {
+        let store = self.store.reader();
+        let path = merkle::prove_inclusion(tx_id.0, size, &mut |level, index| store.subtree(level, index))?;
+        Ok((store.leaf(tx_id)?, path))
+    }
+
+    /// The leaf of each act so far, and the checkpoint that closed the epoch which an act ended, if kept.
+    pub fn act(&self, number: u32) -> Result<(TxId, Option<String>), LedgerError> {
+        let store = self.store.reader();
+        Ok((store.act(number)?, store.closing(number)?))
+    }
+
+    /// The checkpoint that closed the epoch which this act ended, if kept.
+    pub fn closing(&self, number: u32) -> Result<Option<String>, LedgerError> {
+        Ok(self.store.reader().closing(number)?)
+    }
+
+    /// Keeps the checkpoint that closed the epoch which this act ended.
+    pub fn keep_closing(&self, number: u32, note: &str) -> Result<(), LedgerError> {
+        Ok(self.store.put_closing(number, note)?)
     }
 
     /// The newest checkpoint that was kept.
@@ -279,92 +323,12 @@ impl Writer {
     }
 }
 
-/// A consistent state: what is on disk, and blocks above it that are not final yet.
-pub struct View<'a> {
-    rules: Rules<'a>,
-    store: StoreReader,
-    base: Head,
-    overlays: Vec<Changes>,
-}
-
-impl<'a> View<'a> {
-    fn new(rules: Rules<'a>, store: StoreReader) -> Result<Self, StoreError> {
-        let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
-        Ok(Self { rules, store, base, overlays: Vec::new() })
-    }
-
-    /// What the next block changes, whose validators have decided already.
-    fn decided(&self, block: &Block<'_>) -> Result<Result<Changes, InvalidBlock>, StoreError> {
-        let rules = Rules { stage: Stage::Decided, ..self.rules };
-        apply::apply(rules, self, block.header, block.payload)
-    }
-
-    /// Judges the next block on this state.
-    pub fn judge(&self, header: &[u8], payload: &[u8]) -> Result<Result<(), InvalidBlock>, LedgerError> {
-        Ok(apply::apply(self.rules, self, header, payload)?.map(drop))
-    }
-
-    /// The digest of a block that is on disk already.
-    pub fn applied(&self, height: Height) -> Result<Option<[u8; 32]>, LedgerError> {
-        Ok(self.store.block(height)?.map(|block| block.digest))
-    }
-}
-
-impl State for View<'_> {
-    type Error = StoreError;
-
-    fn size(&self) -> u64 {
-        self.base.size + self.overlays.iter().map(Changes::leaf_count).sum::<u64>()
-    }
-
-    fn minute(&self) -> Minute {
-        self.overlays.last().map_or(self.base.minute, |changes| changes.minute)
-    }
-
-    fn height(&self) -> Height {
-        self.overlays.last().map_or(self.base.height, |changes| changes.height)
-    }
-
-    fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
-        for changes in self.overlays.iter().rev() {
-            if let Ok(at) = changes.bodies.binary_search_by_key(body, |(digest, ..)| *digest) {
-                return Ok(changes.bodies.get(at).map(|(_, tx_id, assurance)| (*tx_id, *assurance)));
-            }
-        }
-        self.store.body(body)
-    }
-
-    fn records_of(&self, hash: &ImageHash) -> Result<Vec<IndexRecord>, StoreError> {
-        let key: Digest = hash.index_key();
-        for changes in self.overlays.iter().rev() {
-            if let Ok(at) = changes.index.binary_search_by_key(&key, |(key, _)| *key) {
-                return Ok(changes.index.get(at).map(|(_, records)| records.clone()).unwrap_or_default());
-            }
-        }
-        self.store.records(&key)
-    }
-
-    fn submitter_of(&self, tx_id: TxId) -> Result<SubmitterNumber, StoreError> {
-        for changes in &self.overlays {
-            let at = tx_id.0.checked_sub(changes.first.0).and_then(|at| usize::try_from(at).ok());
-            if let Some(leaf) = at.and_then(|at| changes.leaves.get(at)) {
-                return Ok(record_leaf(leaf)?.submitter);
-            }
-        }
-        Ok(record_leaf(&self.store.leaf(tx_id)?)?.submitter)
-    }
-}
-
-impl std::fmt::Debug for View<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("base", &self.base).field("overlays", &self.overlays.len()).finish_non_exhaustive()
-    }
-}
-
 pub(crate) fn record_leaf(bytes: &[u8]) -> Result<RecordLeaf, StoreError> {
     match Leaf::decode(bytes) {
         Ok(Leaf::Record(record)) => Ok(record),
-        Ok(Leaf::Block(_)) | Err(_) => Err(StoreError::Damaged { what: "what should be a record's leaf is none" }),
+        Ok(Leaf::Act(_) | Leaf::Block(_)) | Err(_) => {
+            Err(StoreError::Damaged { what: "what should be a record's leaf is none" })
+        }
     }
 }
 

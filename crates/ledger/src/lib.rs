@@ -1,8 +1,9 @@
 //! The registry's ledger: which block is valid, what it changes, and how that is proven.
 //!
 //! The way of a block: `block` decodes it, `rules` judge it with `endorsements`, `apply` turns it into
-//! changes, `index` says what that does to the lists of records and `trie` to the index root, `store`
-//! commits all atomically, with what `frame` keeps so that the block can be given again (`transfer`).
+//! changes, `governance` says who may speak in the next one, `index` says what that does to the lists of
+//! records and `trie` to the index root, `store` commits all atomically, with what `frame` keeps so that the
+//! block can be given again (`transfer`).
 //! [`Ledger`] ties these together; [`fsck`] computes all of it again.
 //!
 //! Not for: ordering blocks (`birthmark-engine`), signing checkpoints or serving anyone
@@ -16,6 +17,7 @@ pub mod block;
 pub mod endorsements;
 mod frame;
 pub mod fsck;
+pub mod governance;
 pub mod index;
 mod ledger;
 pub mod rules;

@@ -16,8 +16,12 @@
 //! endorsements  be64 tx_id              → endorsement
 //! meta          "head"                  → be64 height ‖ digest 32 ‖ be32 minute ‖ be64 size ‖ root 32
 //!               "network", "format", "checkpoint"; "rebuilding" while the index is
+//!               "acts"                  → be32 count ‖ [be64 height ‖ approved act], one that waits
+//!               "act" ‖ be32 number     → be64 tx_id
+//!               "closing" ‖ be32 number → the last checkpoint of the epoch that the act ended
 //! ```
 
+mod acts;
 mod edge;
 mod pack;
 mod reader;
@@ -35,6 +39,7 @@ use birthmark_core::time::Minute;
 use fjall::config::CompressionPolicy;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+pub(crate) use self::acts::{ACT, ACTS, CLOSING, act_key};
 pub(crate) use self::edge::Edge;
 pub(crate) use self::edge::tile_key;
 pub(crate) use self::pack::pack_list;
@@ -42,6 +47,7 @@ use self::pack::pack_place;
 pub(crate) use self::reader::StoreReader;
 
 use crate::apply::Changes;
+use crate::governance::{ActChange, Scheduled};
 use crate::ledger::Head;
 
 /// Why the store cannot be read or written.
@@ -74,6 +80,12 @@ pub enum StoreError {
         /// The block whose leaf has another root.
         height: Height,
     },
+    /// The acts in the log do not continue the network file's document.
+    #[error(
+        "the acts of governance in the ledger do not continue the document of the network file: it is another \
+         version of it than the validators' when they enacted the first one"
+    )]
+    OtherActs,
     /// A rebuild of the index was interrupted.
     #[error("the index is being rebuilt from the log, and that has not come to its end: rebuild it again")]
     IndexUnfinished,
@@ -252,6 +264,19 @@ impl Store {
         if changes.leaf_count() > 0 {
             batch.insert(&self.starts, first, height);
         }
+        match &changes.act {
+            Some(ActChange::Enacted { tx_id, approved }) => {
+                let number = approved.act().number.to_be_bytes();
+                batch.insert(&self.meta, act_key(ACT, number), tx_id.0.to_be_bytes());
+                batch.insert(&self.meta, ACTS, number);
+            }
+            Some(ActChange::Scheduled(Scheduled { height, approved })) => {
+                let count = approved.act().number.saturating_sub(1).to_be_bytes();
+                let value = [count.as_slice(), &height.0.to_be_bytes(), &approved.encode()].concat();
+                batch.insert(&self.meta, ACTS, value);
+            }
+            None => {}
+        }
         let head = Head {
             height: changes.height,
             digest: block.digest,
@@ -293,6 +318,12 @@ impl Store {
     pub(crate) fn end_rebuild(&self) -> Result<(), StoreError> {
         self.sync()?;
         self.meta.remove(REBUILDING)?;
+        self.sync()
+    }
+
+    /// Keeps an epoch's last checkpoint, durably: without it nobody outside can follow into the next one.
+    pub(crate) fn put_closing(&self, number: u32, note: &str) -> Result<(), StoreError> {
+        self.meta.insert(act_key(CLOSING, number.to_be_bytes()), note)?;
         self.sync()
     }
 
@@ -350,8 +381,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Half a digest: that nobody finds two bodies with the same one takes 2^64 steps to break, and whoever does has two bodies
-/// of his own of which one can be recorded.
+/// Half a digest: whoever finds two bodies with the same one, in 2^64 steps, has two of his own of which one can be recorded.
 pub(crate) fn body_key(digest: &[u8; 32]) -> [u8; 16] {
     let mut key = [0; 16];
     key.iter_mut().zip(digest).for_each(|(to, from)| *to = *from);
@@ -360,11 +390,11 @@ pub(crate) fn body_key(digest: &[u8; 32]) -> [u8; 16] {
 
 const REBUILDING: &str = "rebuilding";
 /// 2: block leaves carry the root of the index, and tiles their middle hashes. 3: packed lists and places, half digests.
-/// 4: blocks have frames, so that they can be given again as they were ordered.
-pub(crate) const FORMAT: u8 = 4;
+/// 4: blocks have frames, so that they can be given again as they were ordered. 5: acts of governance.
+pub(crate) const FORMAT: u8 = 5;
 /// Block cache for reads.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// The least that `fjall` takes. Whatever is in the journals is read again at the start.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-/// Nine keyspaces; what they hold in memory together stays well below a node's allowance.
+/// Of each keyspace, of which there are nine.
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;

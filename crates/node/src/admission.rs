@@ -1,6 +1,6 @@
 //! Whether transactions may wait for a block: the ledger's own rules, asked early.
 //!
-//! For: what clients post and what other validators pass on. Not for: the rules (`birthmark-ledger`), or
+//! For: what clients post and what other validators pass on, acts of governance too. Not for: the rules (`birthmark-ledger`), or
 //! keeping what was let in (`mempool`).
 
 use birthmark_core::batch::{Assurance, Batch, Transaction};
@@ -26,7 +26,7 @@ pub(crate) struct Unsigned;
 /// Checks that a known submitter signed the batch.
 pub(crate) fn check_signature(ledger: &Ledger, batch: &Batch) -> Result<(), Unsigned> {
     let network = ledger.network();
-    let submitter = network.submitter(batch.submitter).ok_or(Unsigned)?;
+    let submitter = network.active_submitter(batch.submitter).ok_or(Unsigned)?;
     batch.verify(network.network_id(), submitter.key.as_bytes()).map_err(|_| Unsigned)
 }
 
@@ -34,9 +34,10 @@ pub(crate) fn check_signature(ledger: &Ledger, batch: &Batch) -> Result<(), Unsi
 pub(crate) fn refusals(ledger: &Ledger, transactions: &[Transaction]) -> Result<Vec<Option<Refusal>>, LedgerError> {
     // Readable here means recorded in some block, final or not; parents cannot vanish.
     let view = applied(ledger)?;
+    let rules = view.rules();
     let judge = |transaction| {
         let recorded = |hash: &_| view.records_of(hash).map(|records| !records.is_empty());
-        Ok(ledger.rules().check(transaction, recorded)?.err())
+        Ok(rules.check(transaction, recorded)?.err())
     };
     transactions.iter().map(judge).collect()
 }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use birthmark_core::checkpoint::Checkpoint;
+use birthmark_core::ids::Epoch;
 use birthmark_core::merkle::TreeHash;
-use birthmark_core::network::Network;
+use birthmark_core::network::{Network, NetworkEpoch};
 use birthmark_core::note::{KeyName, NoteSignature, VerifierKey};
 use birthmark_core::policy::quorum_size;
 use birthmark_core::time::UnixSeconds;
@@ -37,6 +38,9 @@ use crate::statement::{Statement, Wish};
 #[derive(Debug)]
 pub(crate) struct Committee {
     origin: KeyName,
+    epoch: Epoch,
+    /// Trees up to this size are for the validators of earlier epochs to sign.
+    first_size: u64,
     members: Vec<Member>,
     own: usize,
     inner: Mutex<Inner>,
@@ -66,6 +70,7 @@ struct Inner {
 struct Conduct {
     statements: Allowance,
     answers: Allowance,
+    closings: Allowance,
     /// What was said about it in the log, so that it cannot fill the log.
     malformed: bool,
     diverged: bool,
@@ -80,10 +85,13 @@ pub(crate) struct Standing {
 }
 
 impl Committee {
-    /// The validators of the network's current epoch; `own` is this one's consensus key.
-    pub(crate) fn new(network: &Network, own: &[u8; 32]) -> Result<Self, NodeError> {
+    /// The validators of an epoch of the network; `own` is this one's consensus key.
+    pub(crate) fn new(network: &Network, epoch: Epoch, own: &[u8; 32]) -> Result<Self, NodeError> {
         let origin = network.origin().clone();
-        let members = network.current_epoch().cosigners(&origin)?;
+        let found = network.epochs().find(|known| known.number() == epoch).ok_or(NodeError::NotAValidator)?;
+        let before = network.epochs().take_while(|known| known.number() != epoch).last();
+        let first_size = before.and_then(NetworkEpoch::last_checkpoint).map_or(0, |(size, _)| size);
+        let members = found.cosigners(&origin)?;
         let members: Vec<_> =
             members.into_iter().map(|(key, cosigner)| Member { consensus_key: *key.as_bytes(), cosigner }).collect();
         let own = members.iter().position(|member| member.consensus_key == *own).ok_or(NodeError::NotAValidator)?;
@@ -96,7 +104,25 @@ impl Committee {
             conduct: members.iter().map(|_| Conduct::new()).collect(),
         };
         let (inner, inbox) = (Mutex::new(inner), Mutex::new(Some(inbox)));
-        Ok(Self { origin, members, own, inner, heard, inbox, signed: Notify::new() })
+        Ok(Self { origin, epoch, first_size, members, own, inner, heard, inbox, signed: Notify::new() })
+    }
+
+    /// In which epoch these are validators.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The end of the epoch before, which these validators do not sign; 0 in the first one.
+    pub(crate) const fn first_size(&self) -> u64 {
+        self.first_size
+    }
+
+    /// Whether a validator that is still in the epoch before may be told now how that has ended.
+    pub(crate) fn may_tell_closing(&self, from: &[u8; 32]) -> bool {
+        let place = self.members.iter().position(|member| member.consensus_key == *from);
+        let mut inner = self.inner.lock();
+        let conduct = place.and_then(|place| inner.conduct.get_mut(place));
+        conduct.is_some_and(|conduct| conduct.closings.take(Instant::now()))
     }
 
     /// Whether there is nobody to wait for.
@@ -300,6 +326,7 @@ impl Conduct {
         Self {
             statements: Allowance::new(1_024, 256),
             answers: Allowance::new(2, 5),
+            closings: Allowance::new(2, 2),
             malformed: false,
             diverged: false,
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use birthmark_core::batch::SubmitterKey;
 use birthmark_core::ids::SubmitterName;
-use birthmark_core::network::Network;
+use birthmark_core::network::{Network, NetworkEpoch, TrustError};
 use birthmark_core::note::{KeyError, KeyName, NoteSigner, PublicKey, SecretKey};
 use birthmark_engine::EngineError;
 use birthmark_ledger::LedgerError;
@@ -16,6 +16,7 @@ use birthmark_service::client::ClientSetupError;
 use birthmark_service::lock::LockError;
 use birthmark_service::secret_file::{self, SecretFileError};
 use bytes::Bytes;
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::cosigner::CosignerError;
@@ -78,7 +79,9 @@ pub enum NodeError {
     #[error("{0} is not the key that the network file names for this validator")]
     OtherKey(&'static str),
     /// The network file does not name this validator.
-    #[error("validator.key belongs to no validator of the network's current epoch")]
+    #[error(
+        "validator.key belongs to no validator of the network file: bring the file up to date if it was added since"
+    )]
     NotAValidator,
     /// Nothing says where another validator is.
     #[error("the network file has no p2p_address for the validator {0}, and no other is given")]
@@ -86,12 +89,15 @@ pub enum NodeError {
     /// The network's name cannot be part of its cosigners' names.
     #[error("the network's origin: {0}")]
     Origin(#[from] KeyError),
-    /// The network file does not name this node's submitter, or names another key for it.
-    #[error("the network file names no submitter {0} with the key in submitter.key")]
+    /// The network file names another key for this node's submitter.
+    #[error("the network file names another key for submitter {0} than the one in submitter.key")]
     Submitter(SubmitterName),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A checkpoint that a quorum has signed is not accepted by the network's own policy.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The cosigner.
     #[error(transparent)]
     Cosigner(#[from] CosignerError),
@@ -118,27 +124,40 @@ pub enum NodeError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// A node's keys, checked against the network file.
-pub(crate) struct Keys {
+/// Who votes. Needed again whenever an epoch begins.
+#[derive(Clone)]
+pub(crate) struct Identity {
     /// The public half of the seed.
     pub(crate) validator: [u8; 32],
     pub(crate) validator_seed: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Identity(…)")
+    }
+}
+
+/// A node's keys, checked against the network file.
+pub(crate) struct Keys {
+    pub(crate) identity: Identity,
     pub(crate) log: NoteSigner,
     pub(crate) cosign: NoteSigner,
     pub(crate) submitter: SubmitterKey,
 }
 
 impl Keys {
+    /// Reads the keys; they must be those of a validator of some epoch.
     pub(crate) fn load(config: &NodeConfig) -> Result<Self, NodeError> {
         let seed = |name: &'static str| -> Result<Zeroizing<[u8; 32]>, NodeError> {
             let bytes = secret_file::read(&config.data_dir.join(name), 32)?;
             let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| NodeError::KeyLength(name))?;
             Ok(Zeroizing::new(seed))
         };
-        let validators = config.network.current_epoch().validators();
         let validator_seed = seed(KeyFiles::VALIDATOR)?;
         let public = birthmark_engine::public_key_of(&validator_seed);
-        let own = validators.iter().find(|validator| *validator.consensus_key.as_bytes() == public);
+        let mut validators = config.network.epochs().flat_map(NetworkEpoch::validators);
+        let own = validators.find(|validator| *validator.consensus_key.as_bytes() == public);
         let own = own.ok_or(NodeError::NotAValidator)?;
         let log = SecretKey::from_seed(&*seed(KeyFiles::LOG)?);
         if log.public_key() != own.log_key {
@@ -150,14 +169,18 @@ impl Keys {
         }
         let submitter = SubmitterKey::from_seed(*seed(KeyFiles::SUBMITTER)?);
         let registered = config.network.submitter_by_name(&config.submitter);
-        if registered.is_none_or(|registered| *registered.key.as_bytes() != submitter.public()) {
-            return Err(NodeError::Submitter(config.submitter.clone()));
+        match registered {
+            Some(known) if *known.key.as_bytes() != submitter.public() => {
+                return Err(NodeError::Submitter(config.submitter.clone()));
+            }
+            Some(_) => {}
+            // Acts of governance may list it later; until then it takes no single hashes.
+            None => warn!(submitter = %config.submitter, "the network file does not list this node's submitter"),
         }
         let origin: KeyName = config.network.origin().clone();
         let cosigner = birthmark_core::network::cosigner_name(&origin, &own.consensus_key)?;
         Ok(Self {
-            validator: public,
-            validator_seed,
+            identity: Identity { validator: public, validator_seed },
             log: NoteSigner::log(origin, log),
             cosign: NoteSigner::cosigner(cosigner, cosign),
             submitter,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use birthmark_core::network::Network;
+use birthmark_core::network::{Network, acts_of};
 use birthmark_core::time::UnixSeconds;
 use birthmark_ledger::Ledger;
 use birthmark_service::backoff::Backoff;
@@ -24,7 +24,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::acts::Acts;
 use crate::config::NodeError;
+use crate::epochs;
 use crate::http;
 use crate::publisher::Publisher;
 use crate::reads::Reads;
@@ -48,6 +50,8 @@ pub struct FollowerConfig {
 #[derive(Debug)]
 pub struct Follower {
     reads: Arc<Reads>,
+    /// As it was given; the ledger may have come further since.
+    network: Arc<Network>,
     sources: Vec<Source>,
     _lock: FolderLock,
 }
@@ -63,11 +67,13 @@ impl Follower {
         if sources.is_empty() {
             return Err(NodeError::NoSource);
         }
-        let ledger = Arc::new(Ledger::open(&folder, network)?);
+        let ledger = Arc::new(Ledger::open(&folder, Arc::clone(&network))?);
+        epochs::keep_proven(&acts_of(&network_file).unwrap_or_default(), &ledger)?;
         let publisher = Publisher::new();
         publisher.resume(&ledger)?;
-        let reads = Reads { ledger, publisher: Arc::new(publisher), network_file, mempool: None };
-        Ok(Self { reads: Arc::new(reads), sources, _lock: lock })
+        let acts = Arc::new(Acts::new(network_file));
+        let reads = Reads { ledger, publisher: Arc::new(publisher), acts, mempool: None };
+        Ok(Self { reads: Arc::new(reads), network, sources, _lock: lock })
     }
 
     /// The follower's HTTP interface.
@@ -124,7 +130,7 @@ impl Follower {
     async fn step(&self, source: &Source) -> Result<bool, SyncError> {
         let Reads { ledger, publisher, .. } = &*self.reads;
         let mut told = |size, target| info!(size, target, "applied");
-        let proven = catch_up(ledger, source, None, &mut told).await?;
+        let proven = catch_up(ledger, &self.network, source, None, &mut told).await?;
         let (size, time) = (proven.verified.checkpoint.size, proven.verified.time.unwrap_or(UnixSeconds(0)));
         if publisher.newest().is_some_and(|known| (known.checkpoint.size, known.time) >= (size, time)) {
             return Ok(false);

@@ -1,10 +1,11 @@
 //! The node's HTTP interface, one file for each endpoint.
 //!
-//! Shapes: `docs/PROTOCOL.md` sections 7, 8, 11 and 12.
+//! Shapes: `docs/PROTOCOL.md` sections 7, 8, 11, 12 and 14.
 
 mod block;
 mod blockchain_submit;
 mod blocks;
+mod governance;
 mod log;
 mod refuse;
 mod status;
@@ -53,6 +54,7 @@ pub(crate) fn router(shared: Arc<Shared>, authenticator: Authenticator) -> Route
     Router::new()
         .route("/api/v1/transactions", post(transactions::post))
         .route("/api/v1/blockchain/submit", post(blockchain_submit::post))
+        .route("/api/v1/governance/acts", post(governance::post))
         .with_state(App { shared, authenticator })
         .merge(reads)
 }
@@ -62,6 +64,7 @@ pub(crate) fn follower_router(reads: Arc<Reads>) -> Router {
     Router::new()
         .route("/api/v1/transactions", post(refuse::post))
         .route("/api/v1/blockchain/submit", post(refuse::post))
+        .route("/api/v1/governance/acts", post(refuse::post))
         .merge(read_routes(reads))
 }
 
@@ -85,11 +88,12 @@ fn read_routes(reads: Arc<Reads>) -> Router {
         .route("/api/v1/block/{height}", get(block::at))
         .route("/api/v1/blocks/{from}", get(blocks::get))
         .route("/api/v1/status", get(status::get))
+        .route("/api/v1/governance", get(governance::get))
         .route("/checkpoint", get(log::checkpoint))
         .route("/tile/{*path}", get(log::tile))
         // Hashes do not compress; leaves do.
         .route("/tile/entries/{*path}", get(log::entries).layer(CompressionLayer::new()))
-        .route("/network.json", get(status::network_file))
+        .route("/network.json", get(governance::network_file))
         .with_state(reads)
         .merge(health_routes(is_ready))
 }

@@ -5,7 +5,8 @@
 //! until it is final, `relay` tells the other validators, `chain` puts it into a block and applies what
 //! the engine decides, `cosigner` signs the log that results, `committee` tells the others and hears
 //! them, `publisher` makes a quorum's checkpoint the one that everyone is answered from, `lookup` finds
-//! and proves.
+//! and proves. `epochs` says with which validators this node decides, `acts` shows others how they came
+//! to be these.
 //!
 //! A node without keys is a `follower`: `source` asks other nodes, `sync` applies what a quorum's checkpoint covers,
 //! and the same read side answers.
@@ -13,6 +14,7 @@
 //! Not for: deciding what is valid (`birthmark-ledger`) or in which order (`birthmark-engine`). A node
 //! knows hashes, authorities and submitters; of cameras, tokens and people it never learns.
 
+mod acts;
 mod admission;
 mod allowance;
 mod chain;
@@ -20,6 +22,7 @@ mod collector;
 mod committee;
 mod config;
 mod cosigner;
+mod epochs;
 mod follower;
 mod fsck;
 mod http;

@@ -1,4 +1,4 @@
-//! Batches that wait to be recorded.
+//! Batches that wait to be recorded, and the act of governance that waits to be enacted.
 //!
 //! For: bounded, deduplicated keeping in memory until every transaction of a batch is on record, and
 //! [`Mempool::fill`], which turns what waits into the batches of the next block.
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use birthmark_core::batch::{Assurance, Batch, BlockBatch, Place};
 use birthmark_core::body::BodyDigest;
+use birthmark_core::governance::ApprovedAct;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -46,6 +47,15 @@ struct Inner {
     signatures: HashMap<[u8; 64], u64>,
     batches: BTreeMap<u64, Pending>,
     waiting: HashMap<BodyDigest, Vec<(u64, Assurance)>>,
+    act: Option<WaitingAct>,
+}
+
+/// The next act of governance. There is never more than one that may be enacted.
+#[derive(Debug)]
+struct WaitingAct {
+    approved: ApprovedAct,
+    origin: Origin,
+    told: Instant,
 }
 
 #[derive(Debug)]
@@ -130,6 +140,39 @@ impl Mempool {
         .collect()
     }
 
+    /// Takes an act that may be enacted, unless one waits already. The first one stays: validators that get
+    /// several in another order each propose one, and the others go with [`Self::retain_act`].
+    pub(crate) fn offer_act(&self, approved: ApprovedAct, origin: Origin) {
+        let mut inner = self.inner.lock();
+        if inner.act.is_none() {
+            inner.act = Some(WaitingAct { approved, origin, told: Instant::now() });
+            drop(inner);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The act that waits.
+    pub(crate) fn act(&self) -> Option<ApprovedAct> {
+        self.inner.lock().act.as_ref().map(|waiting| waiting.approved.clone())
+    }
+
+    /// The act of an own client that the others were told of longer than `after` ago.
+    pub(crate) fn act_to_tell_again(&self, now: Instant, after: Duration) -> Option<ApprovedAct> {
+        let mut inner = self.inner.lock();
+        let waiting = inner.act.as_mut().filter(|waiting| waiting.origin == Origin::Client)?;
+        if now.saturating_duration_since(waiting.told) < after {
+            return None;
+        }
+        waiting.told = now;
+        Some(waiting.approved.clone())
+    }
+
+    /// Lets go of an act that may not be enacted any more.
+    pub(crate) fn retain_act(&self, may: impl FnOnce(&ApprovedAct) -> bool) {
+        let mut inner = self.inner.lock();
+        inner.act = inner.act.take().filter(|waiting| may(&waiting.approved));
+    }
+
     /// Resolves at the next change after this call: a batch that came, or one that is on record.
     pub(crate) fn changed(&self) -> impl Future<Output = ()> + Send + 'static {
         Arc::clone(&self.changed).notified_owned()
@@ -137,7 +180,8 @@ impl Mempool {
 
     /// True if nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.inner.lock().batches.is_empty()
+        let inner = self.inner.lock();
+        inner.batches.is_empty() && inner.act.is_none()
     }
 
     /// What waits, oldest first, as a block would carry it, within `max_bytes`. `recorded` answers for the

@@ -3,28 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use birthmark_core::batch::{MAX_WIRE, SubmitterKey};
-use birthmark_core::ids::{Epoch, SubmitterNumber};
-use birthmark_core::network::validator_set_hash;
+use birthmark_core::ids::Epoch;
+use birthmark_core::network::acts_of;
 use birthmark_core::time::Clock;
-use birthmark_engine::{Engine, EngineConfig, Timing, Validator};
+use birthmark_engine::{Engine, Gossip};
 use birthmark_ledger::Ledger;
-use birthmark_ledger::block::{HEADER_LEN, Header, MAX_PAYLOAD};
 use birthmark_service::auth::Authenticator;
 use birthmark_service::lock::FolderLock;
 use birthmark_service::secret_file::SecretFileError;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
+use crate::acts::Acts;
 use crate::chain::NodeChain;
 use crate::committee::Committee;
-use crate::config::{Keys, NodeConfig, NodeError};
+use crate::config::{Identity, Keys, NodeConfig, NodeError};
 use crate::cosigner::Cosigner;
+use crate::epochs;
 use crate::http;
 use crate::mempool::Mempool;
-use crate::peers::{PeerNetwork, Peers};
+use crate::peers::Peers;
 use crate::publisher::{Publisher, kept_size};
 use crate::reads::Reads;
 use crate::relay::Relay;
@@ -33,17 +35,27 @@ use crate::relay::Relay;
 #[derive(Debug)]
 pub struct Node {
     shared: Arc<Shared>,
+    config: NodeConfig,
+    identity: Identity,
+    /// Exchanged at the end of an epoch.
+    deciding: tokio::sync::Mutex<Deciding>,
+    _lock: FolderLock,
+}
+
+/// The engine of an epoch.
+#[derive(Debug)]
+struct Deciding {
+    epoch: Epoch,
     engine: Engine,
     peers: Peers,
-    _lock: FolderLock,
 }
 
 /// What the HTTP handlers work on.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) chain: NodeChain,
-    pub(crate) network_file: Bytes,
-    pub(crate) submitter: (SubmitterNumber, SubmitterKey),
+    pub(crate) submitter: SubmitterKey,
+    pub(crate) acts: Arc<Acts>,
 }
 
 impl Shared {
@@ -53,7 +65,7 @@ impl Shared {
         Arc::new(Reads {
             ledger: Arc::clone(&chain.ledger),
             publisher: Arc::clone(&chain.publisher),
-            network_file: self.network_file.clone(),
+            acts: Arc::clone(&self.acts),
             mempool: Some(Arc::clone(&chain.mempool)),
         })
     }
@@ -64,13 +76,11 @@ impl Node {
     pub async fn start(config: NodeConfig, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let lock = FolderLock::acquire(&config.data_dir)?;
         let keys = Keys::load(&config)?;
-        let peers = Peers::new(&config, &keys)?;
-        let engine_config = engine_config(&config, &keys, peers.resolve().await);
-        let shared = Arc::new(tokio::task::spawn_blocking(move || open(&config, keys, clock)).await??);
-        let chain = &shared.chain;
-        let engine = Engine::start(engine_config, Arc::new(chain.clone())).map_err(Arc::new)?;
-        engine.ready().await?;
-        Ok(Self { shared, engine, peers, _lock: lock })
+        let identity = keys.identity.clone();
+        let opening = config.clone();
+        let shared = Arc::new(tokio::task::spawn_blocking(move || open(&opening, keys, clock)).await??);
+        let deciding = begin(&config, &identity, &shared.chain).await?;
+        Ok(Self { shared, config, identity, deciding: deciding.into(), _lock: lock })
     }
 
     /// The node's HTTP interface.
@@ -78,17 +88,45 @@ impl Node {
         http::router(Arc::clone(&self.shared), authenticator)
     }
 
-    /// Runs until `stop`, then ends consensus cleanly; an error if a part ended by itself.
+    /// Runs until `stop`, then ends consensus cleanly; an error if a part ended by itself. At the end of an
+    /// epoch the engine of the next one takes over.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), NodeError> {
         let chain = &self.shared.chain;
-        let (ledger, publisher) = (Arc::clone(&chain.ledger), Arc::clone(&chain.publisher));
-        tokio::select! {
-            () = stop.cancelled() => Ok(self.engine.shutdown().await?),
-            ended = self.engine.wait() => Ok(ended?),
-            ended = Arc::clone(&chain.committee).run(ledger, publisher, chain.gossip.get().cloned()) => ended,
-            ended = chain.relay.run(chain.clone()) => ended,
-            ended = self.sign_each_minute() => ended,
-            () = self.follow_addresses() => Ok(()),
+        let mut deciding = self.deciding.lock().await;
+        loop {
+            let (ledger, publisher) = (Arc::clone(&chain.ledger), Arc::clone(&chain.publisher));
+            let gossip = chain.gossip.load_full().map(|gossip| Gossip::clone(&gossip));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(deciding.engine.shutdown().await?),
+                ended = deciding.engine.wait() => return Ok(ended?),
+                ended = chain.committee().run(ledger, publisher, gossip) => return ended,
+                ended = chain.relay.run(chain.clone()) => return ended,
+                ended = self.sign_each_minute() => return ended,
+                () = follow_addresses(&deciding) => return Ok(()),
+                over = self.epoch_over(deciding.epoch) => over?,
+            }
+            info!(epoch = deciding.epoch.0, "the epoch is over; its engine ends");
+            deciding.engine.shutdown().await?;
+            *deciding = begin(&self.config, &self.identity, chain).await?;
+            info!(epoch = deciding.epoch.0, "the next epoch has begun");
+            let chain = chain.clone();
+            tokio::task::spawn_blocking(move || chain.sign(&[])).await??;
+        }
+    }
+
+    /// Waits until this node is to decide in a later epoch than this one.
+    async fn epoch_over(&self, epoch: Epoch) -> Result<(), NodeError> {
+        let (ledger, publisher) = (&self.shared.chain.ledger, &self.shared.chain.publisher);
+        let mut closed = publisher.closed();
+        loop {
+            closed.mark_unchanged();
+            if epochs::running(&epochs::newest(&self.config.network, ledger), ledger, &self.identity.validator)? > epoch
+            {
+                return Ok(());
+            }
+            if closed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 
@@ -102,17 +140,33 @@ impl Node {
             tokio::task::spawn_blocking(move || chain.sign(&[])).await??;
         }
     }
+}
 
-    /// Looks names up again, which may take its time. Never ends.
-    async fn follow_addresses(&self) {
-        if !self.peers.are_named() {
-            return std::future::pending().await;
-        }
-        loop {
-            tokio::time::sleep(LOOK_UP_AGAIN).await;
-            self.engine.set_addresses(&self.peers.resolve_again().await);
-        }
+/// Looks names up again, which may take its time. Never ends.
+async fn follow_addresses(deciding: &Deciding) {
+    if !deciding.peers.are_named() {
+        return std::future::pending().await;
     }
+    loop {
+        tokio::time::sleep(LOOK_UP_AGAIN).await;
+        deciding.engine.set_addresses(&deciding.peers.resolve_again().await);
+    }
+}
+
+/// Starts the engine of the epoch that this node is to decide in.
+async fn begin(config: &NodeConfig, identity: &Identity, chain: &NodeChain) -> Result<Deciding, NodeError> {
+    let network = epochs::newest(&config.network, &chain.ledger);
+    let number = epochs::running(&network, &chain.ledger, &identity.validator)?;
+    let epoch = epochs::of(&network, number)?;
+    if chain.committee().epoch() != number {
+        chain.committee.store(Arc::new(Committee::new(&network, number, &identity.validator)?));
+    }
+    let peers = Peers::new(config, &identity.validator, epoch)?;
+    let addresses = peers.resolve().await;
+    let config = epochs::engine_config(config, identity.validator_seed.clone(), &network, epoch, addresses);
+    let engine = Engine::start(config, Arc::new(chain.clone())).map_err(Arc::new)?;
+    engine.ready().await?;
+    Ok(Deciding { epoch: number, engine, peers })
 }
 
 /// The parts without the engine, with the log as it stands signed.
@@ -121,11 +175,16 @@ pub(crate) fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Re
     std::fs::create_dir_all(&folder).map_err(|source| SecretFileError::Io { path: folder.clone(), source })?;
     let ledger = Arc::new(Ledger::open(&folder, Arc::clone(&config.network))?);
     let cosigner = Cosigner::open(&config.data_dir, keys.log, keys.cosign, kept_size(&ledger)?)?;
-    let registered = config.network.submitter_by_name(&config.submitter);
-    let number = registered.ok_or_else(|| NodeError::Submitter(config.submitter.clone()))?.number;
-    let validators = config.network.current_epoch().validators().len();
+    epochs::keep_proven(&acts_of(&config.network_file).unwrap_or_default(), &ledger)?;
     let publisher = Publisher::new();
-    let committee = Committee::new(&config.network, &keys.validator)?;
+    // It may have been published as the last act of an earlier run.
+    if let Some(note) = ledger.checkpoint()? {
+        publisher.keep_closing(&ledger, &note)?;
+    }
+    let network = epochs::newest(&config.network, &ledger);
+    let own = &keys.identity.validator;
+    let committee = Committee::new(&network, epochs::running(&network, &ledger, own)?, own)?;
+    let validators = network.current_epoch().validators().len();
     if let Some((size, time)) = publisher.resume(&ledger)? {
         committee.resume(size, time);
     }
@@ -134,52 +193,21 @@ pub(crate) fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Re
         mempool: Arc::new(Mempool::new(config.mempool_bytes, validators)),
         publisher: Arc::new(publisher),
         cosigner: Arc::new(Mutex::new(cosigner)),
-        committee: Arc::new(committee),
+        committee: Arc::new(ArcSwap::from_pointee(committee)),
         relay: Arc::new(Relay::new()),
-        gossip: Arc::default(),
+        gossip: Arc::new(ArcSwapOption::empty()),
         clock,
     };
     chain.sign(&[])?;
-    Ok(Shared { chain, network_file: config.network_file.clone(), submitter: (number, keys.submitter) })
-}
-
-fn engine_config(config: &NodeConfig, keys: &Keys, validators: Vec<Validator>) -> EngineConfig {
-    let (network, epoch) = (&config.network, config.network.current_epoch());
-    let genesis = network.genesis();
-    let genesis_header = Header {
-        minute: genesis.minute(),
-        epoch: Epoch(0),
-        validator_set_hash: validator_set_hash(Epoch(0), genesis.validators()),
-    };
-    let peers = config.p2p_network.connections();
-    let timing = Timing::for_validators(validators.len(), &peers);
-    // Validators on one machine share its cores.
-    let worker_threads = if validators.len() == 1 || config.p2p_network == PeerNetwork::Local { 1 } else { 2 };
-    EngineConfig {
-        storage_dir: config.data_dir.join("consensus"),
-        namespace: network.network_id().as_bytes().to_vec(),
-        validator_seed: keys.validator_seed.clone(),
-        validators,
-        listen: config.p2p_listen,
-        genesis_header: Bytes::copy_from_slice(&genesis_header.encode()),
-        epoch: epoch.number().0.into(),
-        first_height: 0,
-        past: Vec::new(),
-        max_header_bytes: u32::try_from(HEADER_LEN).unwrap_or(u32::MAX),
-        max_payload_bytes: u32::try_from(MAX_PAYLOAD).unwrap_or(u32::MAX),
-        max_gossip_bytes: MAX_GOSSIP,
-        timing,
-        network: peers,
-        worker_threads,
-    }
+    let acts = Arc::new(Acts::new(config.network_file.clone()));
+    Ok(Shared { chain, submitter: keys.submitter, acts })
 }
 
 /// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).
 const RECOSIGN: Duration = Duration::from_mins(1);
 /// How often names of validators are looked up again.
 const LOOK_UP_AGAIN: Duration = Duration::from_mins(1);
-const MAX_GOSSIP: u32 = 1024 * 1024;
-const _: () = assert!(MAX_WIRE < MAX_GOSSIP as usize);
+const _: () = assert!(MAX_WIRE < epochs::MAX_GOSSIP as usize);
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use birthmark_core::network::NetworkEpoch;
 use birthmark_core::note::PublicKey;
 use birthmark_engine::{Network, Validator};
 use tracing::warn;
 
-use crate::config::{Keys, NodeConfig, NodeError};
+use crate::config::{NodeConfig, NodeError};
 
 /// What connections between validators are like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,11 +67,11 @@ enum Place {
 
 impl Peers {
     /// The own address is where this node listens; every other one must be known.
-    pub(crate) fn new(config: &NodeConfig, keys: &Keys) -> Result<Self, NodeError> {
-        let validators = config.network.current_epoch().validators().iter();
+    pub(crate) fn new(config: &NodeConfig, own: &[u8; 32], epoch: &NetworkEpoch) -> Result<Self, NodeError> {
+        let validators = epoch.validators().iter();
         let places = validators.map(|validator| {
             let key = validator.consensus_key;
-            if *key.as_bytes() == keys.validator {
+            if key.as_bytes() == own {
                 return Ok((key, Place::Address(config.p2p_listen)));
             }
             let text = config.p2p_addresses.get(&key).or(validator.p2p_address.as_ref());
@@ -122,6 +123,7 @@ mod tests {
     use birthmark_core::note::SecretKey;
 
     use super::*;
+    use crate::config::Keys;
     use crate::testing::{free_addresses, install, network};
 
     #[tokio::test]
@@ -132,11 +134,13 @@ mod tests {
         let mut config = install(folder.path(), &network, 0, "127.0.0.1:7".parse().unwrap());
         let keys = Keys::load(&config).unwrap();
         let key = |node: u8| SecretKey::from_seed(&[node + 1; 32]).public_key();
-        assert!(matches!(Peers::new(&config, &keys), Err(NodeError::NoAddress(who)) if *who == key(3)));
+        assert!(
+            matches!(Peers::new(&config, &keys.identity.validator, network.current_epoch()), Err(NodeError::NoAddress(who)) if *who == key(3))
+        );
 
         config.p2p_addresses.insert(key(3), "localhost:9".to_owned());
         config.p2p_addresses.insert(key(2), "no-such-host.invalid:9".to_owned());
-        let peers = Peers::new(&config, &keys).unwrap();
+        let peers = Peers::new(&config, &keys.identity.validator, network.current_epoch()).unwrap();
         assert!(peers.are_named());
         let all = peers.resolve().await;
         let of = |all: &[Validator], node| {

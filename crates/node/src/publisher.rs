@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use birthmark_core::checkpoint::{self, Checkpoint, VerifiedCheckpoint};
+use birthmark_core::network::NetworkEpoch;
 use birthmark_core::note::NoteSignature;
 use birthmark_core::time::UnixSeconds;
 use birthmark_ledger::{Ledger, LedgerError, Reading};
@@ -37,11 +38,13 @@ pub(crate) struct Published {
 pub(crate) struct Publisher {
     newest: ArcSwapOption<Published>,
     size: watch::Sender<u64>,
+    /// Counts the ends of epochs that are kept.
+    closed: watch::Sender<u64>,
 }
 
 impl Publisher {
     pub(crate) fn new() -> Self {
-        Self { newest: ArcSwapOption::empty(), size: watch::Sender::new(0) }
+        Self { newest: ArcSwapOption::empty(), size: watch::Sender::new(0), closed: watch::Sender::new(0) }
     }
 
     /// The newest checkpoint; none until the first one is signed after a start.
@@ -54,6 +57,26 @@ impl Publisher {
         self.size.subscribe()
     }
 
+    /// Changes whenever the last checkpoint of an epoch is kept.
+    pub(crate) fn closed(&self) -> watch::Receiver<u64> {
+        self.closed.subscribe()
+    }
+
+    /// Keeps a checkpoint that a quorum has signed if it is the last one of an epoch.
+    pub(crate) fn keep_closing(&self, ledger: &Ledger, note: &str) -> Result<(), LedgerError> {
+        let network = ledger.network();
+        let Ok(verified) = network.verify_checkpoint(note) else { return Ok(()) };
+        let tree = (verified.checkpoint.size, verified.checkpoint.root);
+        let ended = network.epochs().find(|epoch| epoch.last_checkpoint() == Some(tree));
+        if let Some(number) = ended.and_then(NetworkEpoch::ended_by)
+            && ledger.closing(number)?.is_none()
+        {
+            ledger.keep_closing(number, note)?;
+            self.closed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        Ok(())
+    }
+
     /// Publishes what a quorum has signed; the note is checked by the network's own policy first, so that
     /// nothing is ever shown that a client would refuse.
     pub(crate) fn publish(
@@ -64,8 +87,9 @@ impl Publisher {
     ) -> Result<(), NodeError> {
         let Standing { checkpoint, log, reading } = standing;
         let note = checkpoint.assemble(log, cosignatures).map_err(CosignerError::from)?.to_string();
-        let verified = checkpoint::verify(&note, ledger.network().current_policy()).map_err(CosignerError::from)?;
+        let verified = ledger.network().verify_checkpoint(&note)?;
         ledger.keep_checkpoint(&note)?;
+        self.keep_closing(ledger, &note)?;
         self.show(note, verified, reading);
         Ok(())
     }
@@ -78,6 +102,7 @@ impl Publisher {
             return Err(SyncError::Forked(size));
         }
         ledger.keep_checkpoint(&note)?;
+        self.keep_closing(ledger, &note)?;
         self.show(note, verified, reading);
         Ok(())
     }
@@ -88,7 +113,7 @@ impl Publisher {
         let Some(note) = ledger.checkpoint()? else { return Ok(None) };
         let reading = ledger.reading()?;
         let (size, root) = (reading.head().size, reading.head().root);
-        let verified = checkpoint::verify(&note, ledger.network().current_policy()).ok();
+        let verified = ledger.network().verify_checkpoint(&note).ok();
         let tree = |known: &VerifiedCheckpoint| (known.checkpoint.size, known.checkpoint.root) == (size, root);
         let Some(verified) = verified.filter(tree) else { return Ok(None) };
         Ok(Some((size, self.show(note, verified, reading))))

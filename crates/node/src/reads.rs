@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use birthmark_ledger::Ledger;
-use bytes::Bytes;
 
+use crate::acts::Acts;
 use crate::mempool::Mempool;
 use crate::publisher::Publisher;
 
-/// Ledger, published checkpoint, and what else is shown.
+/// Ledger, published checkpoint, the acts of governance that are proven, and what else is shown.
 #[derive(Debug)]
 pub(crate) struct Reads {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) publisher: Arc<Publisher>,
-    pub(crate) network_file: Bytes,
+    pub(crate) acts: Arc<Acts>,
     /// What waits for a block; nothing ever does at a follower.
     pub(crate) mempool: Option<Arc<Mempool>>,
 }

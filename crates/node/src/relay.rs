@@ -4,7 +4,8 @@
 //! hearing what they tell. Not for: passing on what was heard, since all validators are connected; nor for
 //! keeping anything (`mempool`).
 //!
-//! A message is one batch as `POST /api/v1/transactions` takes it (`docs/PROTOCOL.md` section 7). It is
+//! A message is one batch as `POST /api/v1/transactions` takes it (`docs/PROTOCOL.md` section 7), or an act of
+//! governance with its approvals behind a byte of 2, which no batch begins with (section 14). It is
 //! judged like any other before it is taken. Each peer has its own bounded place in the queue, so that none
 //! can crowd the others out, and one that sends what no submitter signed is heard less and less.
 
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use birthmark_core::batch::{Batch, MAX_WIRE};
+use birthmark_core::governance::ApprovedAct;
 use birthmark_engine::Topic;
 use birthmark_ledger::LedgerError;
 use bytes::Bytes;
@@ -32,7 +34,8 @@ type Peer = [u8; 32];
 #[derive(Debug)]
 pub(crate) struct Relay {
     queue: mpsc::Sender<(Peer, Bytes)>,
-    inbox: Mutex<Option<mpsc::Receiver<(Peer, Bytes)>>>,
+    /// Taken up again when another epoch begins.
+    inbox: tokio::sync::Mutex<mpsc::Receiver<(Peer, Bytes)>>,
     peers: Mutex<HashMap<Peer, Conduct>>,
 }
 
@@ -64,7 +67,7 @@ pub(crate) enum Taken {
 impl Relay {
     pub(crate) fn new() -> Self {
         let (queue, inbox) = mpsc::channel(MAX_QUEUED);
-        Self { queue, inbox: Mutex::new(Some(inbox)), peers: Mutex::default() }
+        Self { queue, inbox: tokio::sync::Mutex::new(inbox), peers: Mutex::default() }
     }
 
     /// Hears a message of another validator. Returns at once.
@@ -87,8 +90,10 @@ impl Relay {
 
     /// Takes what was heard, and tells again what is not recorded; ends with an error only.
     pub(crate) async fn run(&self, chain: NodeChain) -> Result<(), NodeError> {
-        let inbox = self.inbox.lock().take().filter(|_| !chain.committee.is_alone());
-        let Some(mut inbox) = inbox else { return std::future::pending().await };
+        if chain.committee().is_alone() {
+            return std::future::pending().await;
+        }
+        let mut inbox = self.inbox.lock().await;
         let mut repeat = tokio::time::interval(TELL_CHECK);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Vec::new();
@@ -102,6 +107,9 @@ impl Relay {
                     let due = chain.mempool.to_tell_again(Instant::now(), TELL_AGAIN, TELL_BYTES);
                     for batch in due {
                         tell(&chain, batch.encode().into());
+                    }
+                    if let Some(act) = chain.mempool.act_to_tell_again(Instant::now(), TELL_AGAIN) {
+                        tell_act(&chain, &act);
                     }
                 }
             }
@@ -137,10 +145,25 @@ impl Conduct {
 
 /// Tells all others of a batch that a client has posted here.
 pub(crate) fn tell(chain: &NodeChain, batch: Bytes) {
-    let told = chain.gossip.get().map(|gossip| gossip.broadcast(Topic::Transactions, batch));
+    let told = chain.gossip.load().as_deref().map(|gossip| gossip.broadcast(Topic::Transactions, batch));
     if let Some(Err(error)) = told {
         debug!(%error, "transactions were not told; they will be again");
     }
+}
+
+/// Tells all others of an act that a client has posted here.
+pub(crate) fn tell_act(chain: &NodeChain, act: &ApprovedAct) {
+    tell(chain, [&[ACT], act.encode().as_slice()].concat().into());
+}
+
+/// An act is judged by what holds here and now; one that does not fit may be late or early.
+fn take_act(chain: &NodeChain, from: Peer, bytes: &[u8]) -> Taken {
+    let Ok(act) = ApprovedAct::decode(bytes) else { return Taken::Bad };
+    if chain.ledger.constitution().check(&act).is_err() {
+        return Taken::Nothing;
+    }
+    chain.mempool.offer_act(act, Origin::Peer(from));
+    Taken::Waits
 }
 
 /// Judges and takes one message. What costs little comes first.
@@ -148,6 +171,9 @@ pub(crate) fn take(chain: &NodeChain, from: Peer, message: &[u8]) -> Result<Take
     let (ledger, mempool) = (&chain.ledger, &chain.mempool);
     if message.len() > MAX_WIRE {
         return Ok(Taken::Bad);
+    }
+    if let Some((&ACT, act)) = message.split_first() {
+        return Ok(take_act(chain, from, act));
     }
     if message.last_chunk().is_some_and(|signature| mempool.holds(signature)) {
         return Ok(Taken::Nothing);
@@ -172,6 +198,8 @@ pub(crate) fn take(chain: &NodeChain, from: Peer, message: &[u8]) -> Result<Take
     Ok(Taken::Waits)
 }
 
+/// What a message of an act begins with.
+const ACT: u8 = 2;
 /// Messages in the queue, of all validators together.
 const MAX_QUEUED: usize = 4_096;
 /// Bytes in the queue of one validator.

@@ -48,7 +48,7 @@ pub async fn repair(
     let mut refused = NodeError::NoSource;
     let mut served = None;
     for source in &sources {
-        match catch_up(&ledger, source, target, &mut told).await {
+        match catch_up(&ledger, network, source, target, &mut told).await {
             Ok(proven) => {
                 served = Some((source, proven));
                 break;

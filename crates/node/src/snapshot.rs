@@ -89,11 +89,12 @@ pub fn export(
     let _lock = FolderLock::acquire(data_dir)?;
     let ledger = Ledger::open(&folder, Arc::clone(network))?;
     let note = ledger.checkpoint()?.ok_or(SnapshotError::NoCheckpoint)?;
-    let VerifiedCheckpoint { checkpoint, .. } = network.verify_checkpoint(&note).map_err(SnapshotError::from)?;
+    let VerifiedCheckpoint { checkpoint, .. } =
+        ledger.network().verify_checkpoint(&note).map_err(SnapshotError::from)?;
     if checkpoint.size > ledger.head().size || ledger.root(checkpoint.size)? != checkpoint.root {
         return Err(SnapshotError::NoCheckpoint.into());
     }
-    let reading = ledger.reading()?;
+    let (reading, own) = (ledger.reading()?, ledger.network());
     let last = reading.height_of(TxId(checkpoint.size.saturating_sub(1)))?;
     if out.exists() {
         let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
@@ -110,7 +111,7 @@ pub fn export(
             file.put(start).map_err(failed)?;
         }
         for height in 1..=last.0 {
-            let block = reading.whole_block(network, Height(height))?.ok_or(SnapshotError::Pruned(height))?;
+            let block = reading.whole_block(&own, Height(height))?.ok_or(SnapshotError::Pruned(height))?;
             let mut bytes = Vec::new();
             block.encode_into(&mut bytes);
             file.put(&bytes).map_err(failed)?;

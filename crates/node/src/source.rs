@@ -10,7 +10,7 @@ use std::time::Duration;
 use birthmark_core::codec::DecodeError;
 use birthmark_core::leaf::Leaf;
 use birthmark_core::merkle::{self, MerkleError, TreeHash};
-use birthmark_core::network::TrustError;
+use birthmark_core::network::{self, FollowError, MAX_ACTS, Network, TrustError};
 use birthmark_core::tile::{FULL_WIDTH, SubtreePlace, Tile, TileError, TileKind, decode_entries};
 use birthmark_ledger::BadBlocks;
 use birthmark_ledger::transfer::{self, WholeBlock};
@@ -28,6 +28,9 @@ pub enum SourceError {
     /// Its checkpoint is not one that the network's validators stand behind.
     #[error("the checkpoint is refused: {0}")]
     Checkpoint(#[from] TrustError),
+    /// Its network file does not lead on from what is known here.
+    #[error("the network file is refused: {0}")]
+    Acts(#[from] FollowError),
     /// It is behind what is known here.
     #[error("the checkpoint has {got} leaves, but {wanted} are known")]
     Stale {
@@ -85,6 +88,20 @@ impl Source {
     pub(crate) async fn checkpoint(&self) -> Result<String, SourceError> {
         let note = self.client.get_bytes("/checkpoint").await?.body;
         String::from_utf8(note.into()).map_err(|_| SourceError::NotText)
+    }
+
+    /// The network after the acts behind those of `known` that its network file proves, and these proofs. It is
+    /// believed in nothing: the validators known so far have signed for each act.
+    pub(crate) async fn followed(&self, known: &Network) -> Result<(Network, Vec<String>), SourceError> {
+        let file = self.client.get_bytes("/network.json").await?.body;
+        let acts = network::acts_of(&file).unwrap_or_default();
+        let known_acts = usize::try_from(known.act_count()).unwrap_or(usize::MAX);
+        let proofs: Vec<_> = acts.into_iter().take(MAX_ACTS).skip(known_acts).collect();
+        let mut network = known.clone();
+        for proof in &proofs {
+            network = network.follow(proof)?;
+        }
+        Ok((network, proofs))
     }
 
     /// Some blocks from this height on, at least one.

@@ -12,9 +12,12 @@ use std::sync::Arc;
 use birthmark_core::checkpoint::VerifiedCheckpoint;
 use birthmark_core::leaf::Leaf;
 use birthmark_core::merkle;
+use birthmark_core::network::{Network, NetworkEpoch};
 use birthmark_ledger::block::Header;
 use birthmark_ledger::{Ledger, LedgerError, Tree, WholeBlock};
+use tracing::debug;
 
+use crate::epochs;
 use crate::source::{Source, SourceError};
 
 /// Why a ledger was not brought up to date.
@@ -47,14 +50,27 @@ pub(crate) struct Proven {
 
 /// Applies what `source` has above the ledger: up to its checkpoint or, if that is given, up to the tree of
 /// `target` leaves. `told` hears of the leaves so far and in all.
+///
+/// Whom to believe is what `given` or the ledger says, whichever has more acts of governance. If validators of a later
+/// epoch have signed, the source's network file must lead there by the signatures of those before.
 pub(crate) async fn catch_up(
     ledger: &Arc<Ledger>,
+    given: &Arc<Network>,
     source: &Source,
     target: Option<u64>,
     told: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Proven, SyncError> {
     let note = source.checkpoint().await?;
-    let verified = ledger.network().verify_checkpoint(&note).map_err(SourceError::from)?;
+    let mut network = epochs::newest(given, ledger);
+    let mut verified = network.verify_checkpoint(&note);
+    if verified.is_err() {
+        let (followed, proofs) = source.followed(&network).await?;
+        epochs::keep_proven(&proofs, ledger)?;
+        network = Arc::new(followed);
+        verified = network.verify_checkpoint(&note);
+    }
+    let verified = verified.map_err(SourceError::from)?;
+    keep_ends(ledger, source).await?;
     let (size, root) = (verified.checkpoint.size, verified.checkpoint.root);
     let own = ledger.head().size;
     let wanted = target.unwrap_or(own).max(own);
@@ -69,15 +85,12 @@ pub(crate) async fn catch_up(
     while ledger.head().size < target {
         let next = pending.last().map_or_else(|| ledger.head().height.0, |last: &WholeBlock| last.height.0);
         let got = source.blocks(next.saturating_add(1)).await?;
-        let has_leaves = got.iter().any(|block| !block.payload.is_empty());
         pending.extend(got);
-        if !has_leaves && pending.len() < MAX_EMPTY {
-            continue;
-        }
         let (blocks, trees) = foresee(ledger, pending).await?;
         pending = blocks;
         let tree = match trees.iter().rfind(|tree| tree.size <= target) {
             Some(tree) => *tree,
+            None if trees.is_empty() && pending.len() < MAX_EMPTY => continue,
             None if trees.is_empty() => {
                 until_leaves(ledger, source, &pending, &verified).await?;
                 apply(ledger, std::mem::take(&mut pending)).await?;
@@ -93,9 +106,35 @@ pub(crate) async fn catch_up(
         if (head.size, head.root) != (tree.size, tree.root) {
             return Err(SyncError::OwnIndex(tree.height.0));
         }
+        same_ends(&ledger.network(), &network)?;
         told(head.size, target);
     }
     Ok(Proven { note, verified })
+}
+
+/// Keeps the last checkpoints of ended epochs, without which this node could not show others the way. They may have
+/// been seen by nobody here, and a source that does not have them either is no worse for it.
+async fn keep_ends(ledger: &Ledger, source: &Source) -> Result<(), LedgerError> {
+    let network = ledger.network();
+    for number in network.epochs().filter_map(NetworkEpoch::ended_by) {
+        if ledger.closing(number)?.is_none() {
+            match source.followed(ledger.base()).await {
+                Ok((_, proofs)) => epochs::keep_proven(&proofs, ledger)?,
+                Err(cause) => debug!(%cause, "the end of an epoch is not proven by this node"),
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Epochs have ended in the ledger where their own validators have signed that they did.
+fn same_ends(own: &Network, signed: &Network) -> Result<(), SyncError> {
+    let differs = own.epochs().zip(signed.epochs()).find_map(|(own, signed)| {
+        let (own, signed) = (own.last_checkpoint()?, signed.last_checkpoint()?);
+        (own != signed).then_some(signed.0)
+    });
+    differs.map_or(Ok(()), |size| Err(SyncError::Forked(size)))
 }
 
 async fn foresee(ledger: &Arc<Ledger>, blocks: Vec<WholeBlock>) -> Result<(Vec<WholeBlock>, Vec<Tree>), SyncError> {

@@ -60,15 +60,28 @@ fn aggregator() -> SubmitterKey {
 
 /// A network of so many validators, one authority `MFG`, and submitters `aggregator` (1) and `node-<n>`.
 pub(crate) fn network(validators: u8, addresses: &[SocketAddr]) -> Arc<Network> {
+    network_file(validators, addresses).1
+}
+
+/// What acts of governance say of a validator.
+pub(crate) fn member(node: u8, address: Option<SocketAddr>) -> Validator {
+    Validator {
+        consensus_key: secret(0, node).public_key(),
+        log_key: secret(1, node).public_key(),
+        cosigning_key: *cosigner(node).verifier().public_key(),
+        p2p_address: address.map(|address| address.to_string()),
+    }
+}
+
+/// By which a validator approves acts of governance.
+pub(crate) fn log_key(node: u8) -> SecretKey {
+    secret(1, node)
+}
+
+/// The same network with its file.
+pub(crate) fn network_file(validators: u8, addresses: &[SocketAddr]) -> (Bytes, Arc<Network>) {
     let mut network = NetworkBuilder::new(origin(), NOW.minute());
-    network.validators = (0..validators)
-        .map(|node| Validator {
-            consensus_key: secret(0, node).public_key(),
-            log_key: secret(1, node).public_key(),
-            cosigning_key: *cosigner(node).verifier().public_key(),
-            p2p_address: addresses.get(usize::from(node)).map(ToString::to_string),
-        })
-        .collect();
+    network.validators = (0..validators).map(|node| member(node, addresses.get(usize::from(node)).copied())).collect();
     network.authorities = vec![Authority {
         number: AuthorityNumber(1),
         id: AuthorityId::new("MFG").unwrap(),
@@ -85,7 +98,8 @@ pub(crate) fn network(validators: u8, addresses: &[SocketAddr]) -> Arc<Network> 
         (0..validators).map(|node| submitter(u16::from(node) + 2, format!("node-{node}"), &submitter_key(node)));
     network.submitters = [submitter(1, "aggregator".to_owned(), &aggregator())].into_iter().chain(nodes).collect();
     let logs: Vec<_> = (0..validators).map(|node| secret(1, node)).collect();
-    Arc::new(network.build().unwrap().sign(&logs.iter().collect::<Vec<_>>()).unwrap().1)
+    let (file, network) = network.build().unwrap().sign(&logs.iter().collect::<Vec<_>>()).unwrap();
+    (file.into(), Arc::new(network))
 }
 
 /// Writes a node's folder and says how it is to be run.

@@ -19,6 +19,7 @@ pub(crate) struct Place {
     p2p_listen: SocketAddr,
     http_listen: SocketAddr,
     mode: &'static str,
+    network: &'static str,
 }
 
 /// All on this machine, each with two ports of its own.
@@ -34,6 +35,7 @@ pub(crate) fn local(validators: usize) -> anyhow::Result<Vec<Place>> {
             p2p_listen,
             http_listen: listen(HTTP_PORT),
             mode: "local",
+            network: BESIDE,
         }
     });
     Ok(places.collect())
@@ -57,6 +59,7 @@ pub(crate) fn on_hosts(hosts: &[String]) -> anyhow::Result<Vec<Place>> {
             p2p_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), P2P_PORT),
             http_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), HTTP_PORT),
             mode: "lan",
+            network: BESIDE,
         })
     });
     let places = places.collect::<anyhow::Result<Vec<_>>>()?;
@@ -65,6 +68,12 @@ pub(crate) fn on_hosts(hosts: &[String]) -> anyhow::Result<Vec<Place>> {
     addresses.dedup();
     anyhow::ensure!(addresses.len() == places.len(), "each validator needs a host of its own");
     Ok(places)
+}
+
+/// One that is to join a network which runs. Its folder holds a network file of its own.
+pub(crate) fn joining(name: String, p2p_address: &str, p2p_listen: SocketAddr, http_listen: SocketAddr) -> Place {
+    let mode = if p2p_listen.ip().is_loopback() { "local" } else { "lan" };
+    Place { name, p2p_address: Some(p2p_address.to_owned()), p2p_listen, http_listen, mode, network: "network.json" }
 }
 
 /// A validator's folder and its name among the submitters.
@@ -87,7 +96,7 @@ impl Place {
         let mut text = format!("# A validator of {origin}. Flags of `birthmark node serve` beat what stands here.\n");
         // Writing to a string cannot fail.
         let _ = writeln!(text, "data = \".\"");
-        let _ = writeln!(text, "network = \"../network.json\"");
+        let _ = writeln!(text, "network = \"{}\"", self.network);
         let _ = writeln!(text, "submitter = \"{}\"", self.name);
         let _ = writeln!(text, "listen = \"{}\"", self.http_listen);
         let _ = writeln!(text, "p2p_listen = \"{}\"", self.p2p_listen);
@@ -110,6 +119,8 @@ fn check_count(validators: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The network file that all of `network init` share.
+const BESIDE: &str = "../network.json";
 const HTTP_PORT: u16 = 8546;
 const P2P_PORT: u16 = 8547;
 /// Between the ports of two validators on one machine.

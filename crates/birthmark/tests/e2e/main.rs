@@ -16,6 +16,8 @@ mod full_disk;
 #[cfg(test)]
 mod garbage;
 #[cfg(test)]
+mod governance;
+#[cfg(test)]
 mod independent;
 #[cfg(test)]
 mod installation;

@@ -82,7 +82,7 @@ impl UnsignedNetwork {
 
     /// The file, and what it says: checked as any reader would, so that what is written can be read.
     pub fn into_file(self, signatures: Vec<FileSignature>) -> Result<(Vec<u8>, Network), NetworkError> {
-        let file = File { network: base64::encode(&self.document), signatures };
+        let file = File { network: base64::encode(&self.document), signatures, acts: Vec::new() };
         let mut bytes = serde_json::to_vec_pretty(&file).map_err(NetworkError::Encode)?;
         bytes.push(b'\n');
         let network = Network::parse(&bytes)?;

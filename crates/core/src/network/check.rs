@@ -8,6 +8,7 @@ use super::document::{
 use super::genesis::{Genesis, keys_are_distinct, policy_of};
 use super::{DEFAULT_MAX_AGE, KnownKey, Network, NetworkEpoch, NetworkError};
 use crate::endorsement::PublicKey;
+use crate::hash::Digest;
 use crate::ids::{AuthorityNumber, Height, UNATTESTED};
 use crate::merkle::TreeHash;
 use crate::note::{self, KeyName};
@@ -66,6 +67,10 @@ pub(super) fn check(bytes: &[u8], signatures: &[FileSignature]) -> Result<Networ
         endorsement_keys,
         submitters: document.submitters,
         max_age: document.max_age.unwrap_or(DEFAULT_MAX_AGE),
+        base: None,
+        history: vec![Digest::of_parts(&[bytes])],
+        removed_authorities: BTreeSet::new(),
+        removed_submitters: BTreeSet::new(),
     })
 }
 
@@ -122,7 +127,7 @@ fn check_epoch(entry: EpochEntry, origin: &KeyName, current: bool) -> Result<Net
         _ => return Err(NetworkError::EpochEnd(number, !current)),
     };
     let first_height = entry.first_height.unwrap_or(Height(0));
-    Ok(NetworkEpoch { number: entry.epoch, first_height, validators, policy, last })
+    Ok(NetworkEpoch { number: entry.epoch, first_height, validators, policy, last, ended_by: None })
 }
 
 pub(super) fn check_authorities(

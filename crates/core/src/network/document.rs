@@ -147,7 +147,7 @@ fn signed_message(document: &[u8]) -> Vec<u8> {
 
 impl Validator {
     /// `consensus key ‖ log key ‖ cosigning key`.
-    pub(super) fn key_bytes(&self) -> [[u8; 32]; 3] {
+    pub(crate) fn key_bytes(&self) -> [[u8; 32]; 3] {
         [*self.consensus_key.as_bytes(), *self.log_key.as_bytes(), *self.cosigning_key.as_bytes()]
     }
 }
@@ -205,7 +205,7 @@ crate::hex::value!(TokenKey, 32);
 crate::hex::value!(EndorsementKeyId, 8);
 
 /// Longest SPKI: an RSA key of 4096 bits with room to spare.
-const MAX_SPKI_LEN: usize = 600;
+pub(crate) const MAX_SPKI_LEN: usize = 600;
 
 fn write_spki<S: Serializer>(spki: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&base64::encode(spki))

@@ -52,6 +52,9 @@ pub enum RevisionError {
     /// A key that stopped signing does not start again.
     #[error("an endorsement key of \"{0}\" would go back to an earlier state")]
     KeyRevived(AuthorityId),
+    /// Its first act is bound to the document as it is.
+    #[error("this network changes by acts of governance: its document cannot change any more")]
+    HasActs,
     /// All numbers are taken.
     #[error("no number is left for another authority")]
     NoNumber,
@@ -72,10 +75,12 @@ impl AuthorityStatement {
 
 impl Revision {
     /// Starts from a network file, which is checked in full.
-    pub fn of(file: &[u8]) -> Result<Self, NetworkError> {
-        Network::parse(file)?;
+    pub fn of(file: &[u8]) -> Result<Self, RevisionError> {
+        if Network::parse(file)?.act_count() > 0 {
+            return Err(RevisionError::HasActs);
+        }
         let file: File = json::from_slice(file).map_err(NetworkError::File)?;
-        let document = base64::decode_bounded(&file.network, super::MAX_FILE_LEN)
+        let document = base64::decode_bounded(&file.network, super::MAX_DOCUMENT_LEN)
             .map_err(|cause| NetworkError::Base64 { field: "network", cause })?;
         Ok(Self { document: json::from_slice(&document).map_err(NetworkError::Document)? })
     }
@@ -114,12 +119,13 @@ impl Network {
         };
         self.id == newer.id
             && self.epochs().count() <= newer.epochs().count()
+            && (self.act_count() == 0 || newer.history.starts_with(&self.history))
             && self.authorities.iter().all(successor)
             && self.submitters.iter().all(|known| newer.submitter(known.number) == Some(known))
     }
 }
 
-fn check_successor(known: &Authority, next: &AuthorityStatement) -> Result<(), RevisionError> {
+pub(super) fn check_successor(known: &Authority, next: &AuthorityStatement) -> Result<(), RevisionError> {
     if known.token_key.is_some() && known.token_key != next.token_key {
         return Err(RevisionError::TokenKey(known.id.clone()));
     }

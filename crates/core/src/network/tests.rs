@@ -3,21 +3,22 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::merkle::leaf_hash;
+use crate::ids::Epoch;
+use crate::merkle::{TreeHash, leaf_hash};
 use crate::note::{NoteSigner, PublicKey, SecretKey};
 use crate::time::{Minute, UnixSeconds};
 
-fn secret(kind: u8, i: u8) -> SecretKey {
+pub(super) fn secret(kind: u8, i: u8) -> SecretKey {
     let mut seed = [kind; 32];
     seed[31] = i;
     SecretKey::from_seed(&seed)
 }
 
-const CONSENSUS: u8 = 1;
-const LOG: u8 = 2;
-const COSIGN: u8 = 3;
+pub(super) const CONSENSUS: u8 = 1;
+pub(super) const LOG: u8 = 2;
+pub(super) const COSIGN: u8 = 3;
 
-fn validator(i: u8) -> Validator {
+pub(super) fn validator(i: u8) -> Validator {
     Validator {
         consensus_key: secret(CONSENSUS, i).public_key(),
         log_key: secret(LOG, i).public_key(),
@@ -26,7 +27,7 @@ fn validator(i: u8) -> Validator {
     }
 }
 
-fn origin() -> KeyName {
+pub(super) fn origin() -> KeyName {
     KeyName::new("birthmark.example/log").unwrap()
 }
 

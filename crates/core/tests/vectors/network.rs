@@ -134,6 +134,7 @@ const fn code(error: &NetworkError) -> &'static str {
         NetworkError::EndorsementKey(..) => "endorsement_key",
         NetworkError::SeveralCurrentKeys(_) => "several_current_keys",
         NetworkError::BadSignature(_) => "bad_signature",
+        NetworkError::Act(..) => "act",
         NetworkError::TooFewSignatures { .. } => "too_few_signatures",
     }
 }

@@ -197,6 +197,7 @@ const fn leaf_code(error: &LeafError) -> &'static str {
     match error {
         LeafError::Decode(cause) => decode_code(cause),
         LeafError::Entries(cause) => body_code(cause),
+        LeafError::Act(_) => "act",
         LeafError::Type => "type",
     }
 }

@@ -14,7 +14,7 @@ use crate::index;
 use crate::ledger::{Head, record_leaf};
 use crate::store::{Section, StoreError, body_key, pack_list};
 
-impl Check<'_> {
+impl Check {
     /// All lists of records, computed anew piece by piece so that memory stays bounded, and the index root
     /// in the last block's leaf. Gives the number of keys.
     pub(super) fn index(&self, head: &Head, progress: &mut dyn FnMut(Progress)) -> Result<u64, Stop> {

@@ -6,7 +6,7 @@ use birthmark_core::hex;
 use birthmark_core::ids::Height;
 use birthmark_core::leaf::Leaf;
 use birthmark_core::merkle::{self, TreeHash};
-use birthmark_core::{checkpoint, time::Minute};
+use birthmark_core::time::Minute;
 
 use super::{Check, Progress, SignedTree, Stop, damage};
 use crate::ledger::{BlockInfo, Head};
@@ -18,7 +18,7 @@ struct Growing {
     unfinished: BTreeMap<u8, (u64, Vec<u8>)>,
 }
 
-impl Check<'_> {
+impl Check {
     pub(super) fn log(
         &self,
         head: &Head,
@@ -87,6 +87,7 @@ impl Check<'_> {
     fn leaf(&self, tx_id: u64, bytes: &[u8], block: &BlockInfo, is_last: bool) -> Result<(), Stop> {
         let fits = match Leaf::decode(bytes) {
             Ok(Leaf::Record(record)) => !is_last && record.minute == block.minute,
+            Ok(Leaf::Act(act)) => !is_last && (act.height, act.minute) == (block.height, block.minute),
             Ok(Leaf::Block(end)) => is_last && (end.height, end.minute) == (block.height, block.minute),
             Err(_) => false,
         };
@@ -178,7 +179,7 @@ impl Check<'_> {
     fn signed(&self, head: &Head, signed: &[SignedTree]) -> Result<(), Stop> {
         let mut trees = signed.to_vec();
         if let Some(note) = self.in_place(Section::Meta, b"checkpoint", self.reader.checkpoint())? {
-            let verified = checkpoint::verify(&note, self.network.current_policy());
+            let verified = self.network.verify_checkpoint(&note);
             let known = verified.map_err(|cause| {
                 damage(Section::Meta, b"checkpoint", cause.to_string(), "a checkpoint that a quorum has signed")
             })?;

@@ -8,7 +8,7 @@
 use birthmark_core::ids::Height;
 use birthmark_core::merkle::{self, TreeHash};
 
-use super::{Ledger, LedgerError, View};
+use super::{Ledger, LedgerError};
 use crate::apply::InvalidBlock;
 use crate::store::StoreError;
 use crate::transfer::WholeBlock;
@@ -77,19 +77,11 @@ impl Ledger {
             if changes.leaf_count() > 0 {
                 trees.push(Tree { height: block.height, size: frontier.size(), root: frontier.root() });
             }
-            view.extend(changes);
+            if let Err(cause) = view.push(changes, Some((frontier.size(), frontier.root()))) {
+                return Ok(Err(BadBlocks::Invalid { height, cause }));
+            }
             (before, digest) = (height, block.digest);
         }
         Ok(Ok(trees))
-    }
-}
-
-impl View<'_> {
-    /// Takes up one more block. Of blocks without leaves in a row, the last one says all that they say together.
-    pub(super) fn extend(&mut self, changes: crate::apply::Changes) {
-        if self.overlays.last().is_some_and(|last| last.leaf_count() == 0) {
-            self.overlays.pop();
-        }
-        self.overlays.push(changes);
     }
 }

@@ -63,6 +63,9 @@ fn block_lists(reader: &StoreReader, first: u64, count: u64) -> Result<(Lists, D
     let no_end = StoreError::Damaged { what: "a block does not end in its own leaf" };
     let Some((end, records)) = leaves.split_last() else { return Err(no_end) };
     let Ok(Leaf::Block(end)) = Leaf::decode(end) else { return Err(no_end) };
+    // An act's leaf is the last one before the block's own.
+    let is_act = |leaf: &Vec<u8>| matches!(Leaf::decode(leaf), Ok(Leaf::Act(_)));
+    let records = records.split_last().filter(|(last, _)| is_act(last)).map_or(records, |(_, records)| records);
     let records: Vec<_> = records.iter().map(|leaf| record_leaf(leaf)).collect::<Result<_, _>>()?;
     let submitter_of = |tx_id: TxId| -> Result<_, StoreError> {
         let own = tx_id.0.checked_sub(first).and_then(|at| records.get(usize::try_from(at).ok()?));

@@ -1,6 +1,8 @@
 use birthmark_core::batch::{Batch, BlockBatch, Place, SubmitterKey, Transaction};
 use birthmark_core::body::{Body, Entries, Entry, Kind, Level, Parent};
-use birthmark_core::ids::{AuthorityId, AuthorityNumber, Epoch, SubmitterName, UNATTESTED};
+use birthmark_core::hash::{Digest, ImageHash};
+use birthmark_core::ids::{AuthorityId, AuthorityNumber, Epoch, SubmitterName, SubmitterNumber, UNATTESTED};
+use birthmark_core::index::IndexRecord;
 use birthmark_core::merkle::{leaf_hash, root_of, verify_inclusion};
 use birthmark_core::network::{
     Authority, EndorsementKeyState, NetworkBuilder, Rules as AuthorityRules, Submitter, Validator,
@@ -11,6 +13,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::apply::State as _;
 use crate::block::{Header, encode_payload};
 use crate::rules::Refusal;
 use crate::testing::{endorse, endorsement_key};
@@ -21,6 +24,7 @@ mod crash;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fsck;
+mod governance;
 mod index;
 mod whole;
 

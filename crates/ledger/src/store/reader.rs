@@ -6,6 +6,7 @@ use std::sync::Arc;
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
 use birthmark_core::codec::Reader;
+use birthmark_core::governance::ApprovedAct;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::index::IndexRecord;
@@ -18,7 +19,8 @@ use fjall::{Keyspace, Readable, Snapshot};
 
 use super::edge::{HASH_LEN, hash_in, tile_key};
 use super::pack::{unpack_list, unpack_place, value_hash};
-use super::{REBUILDING, Section, Store, StoreError, body_key};
+use super::{ACT, ACTS, CLOSING, REBUILDING, Section, Store, StoreError, act_key, body_key};
+use crate::governance::Scheduled;
 use crate::ledger::{BlockInfo, Head};
 use crate::trie::{Prefix, Trie};
 
@@ -70,6 +72,35 @@ impl StoreReader {
     pub(crate) fn checkpoint(&self) -> Result<Option<String>, StoreError> {
         let Some(bytes) = self.get(&self.store.meta, "checkpoint")? else { return Ok(None) };
         String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| StoreError::Damaged { what: "the checkpoint" })
+    }
+
+    /// How many acts have taken effect, and the one that waits.
+    pub(crate) fn acts(&self) -> Result<(u32, Option<Scheduled>), StoreError> {
+        let Some(bytes) = self.get(&self.store.meta, ACTS)? else { return Ok((0, None)) };
+        let mut reader = Reader::new(&bytes);
+        let count = reader.be32("acts")?;
+        if reader.rest().is_empty() {
+            return Ok((count, None));
+        }
+        let height = Height(reader.be64("height")?);
+        let approved = ApprovedAct::decode(reader.rest());
+        let approved = approved.map_err(|_| StoreError::Damaged { what: "the act that waits" })?;
+        Ok((count, Some(Scheduled { height, approved })))
+    }
+
+    /// Where an act's leaf is.
+    pub(crate) fn act(&self, number: u32) -> Result<TxId, StoreError> {
+        let place = self.get(&self.store.meta, act_key(ACT, number.to_be_bytes()))?;
+        let place = place.ok_or(StoreError::Damaged { what: "an act is missing" })?;
+        Ok(TxId(Reader::new(&place).be64("tx_id")?))
+    }
+
+    /// The last checkpoint of the epoch that the act ended.
+    pub(crate) fn closing(&self, number: u32) -> Result<Option<String>, StoreError> {
+        let Some(bytes) = self.get(&self.store.meta, act_key(CLOSING, number.to_be_bytes()))? else {
+            return Ok(None);
+        };
+        String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| StoreError::Damaged { what: "a closing checkpoint" })
     }
 
     pub(crate) fn leaf(&self, tx_id: TxId) -> Result<Vec<u8>, StoreError> {

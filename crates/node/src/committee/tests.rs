@@ -28,7 +28,7 @@ impl Alone {
         let network = network(4, &[]);
         let ledger = Arc::new(Ledger::open(&folder.path().join("ledger"), Arc::clone(&network)).unwrap());
         create_state(folder.path()).unwrap();
-        let committee = Arc::new(Committee::new(&network, &consensus_key(0)).unwrap());
+        let committee = Arc::new(Committee::new(&network, Epoch(0), &consensus_key(0)).unwrap());
         let publisher = Arc::new(Publisher::new());
         let mut task = JoinSet::new();
         task.spawn(Arc::clone(&committee).run(Arc::clone(&ledger), Arc::clone(&publisher), None));

@@ -71,9 +71,18 @@ pub(super) async fn post(
     let authority = AuthorityId::new(UNATTESTED).map_err(|cause| malformed(cause.to_string()))?;
     let transaction =
         Transaction::new(Assurance::Asserted, Vec::new(), Body { authority, entries }).ok_or_else(Problem::internal)?;
-    let (number, key) = &shared.submitter;
-    let network = shared.chain.ledger.network().network_id();
-    let batch = Batch::sign(network, *number, key, vec![transaction]);
+    let network = shared.chain.ledger.network();
+    let own = shared.submitter.public();
+    let listed = network.submitters().iter().find(|submitter| *submitter.key.as_bytes() == own);
+    let number = listed.and_then(|own| network.active_submitter(own.number)).map(|own| own.number);
+    let number = number.ok_or_else(|| {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "no_submitter",
+            "this node's own key is not one of the network's submitters",
+        )
+    })?;
+    let batch = Batch::sign(network.network_id(), number, &shared.submitter, vec![transaction]);
     match submit(&shared, batch, FINALITY).await?.pop() {
         Some(TransactionResult::Recorded { tx_id, block_height }) => {
             Ok(Json(Answer { tx_id, block_height, message: "recorded" }))

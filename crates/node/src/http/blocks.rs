@@ -33,9 +33,9 @@ pub(super) async fn get(
 fn encoded(reads: &Reads, from: Height) -> Result<Vec<u8>, Problem> {
     let published = published(&reads.publisher)?;
     let last = published.reading.head().height.0.min(from.0.saturating_add(MAX_BLOCKS - 1));
-    let mut out = vec![VERSION];
+    let (network, mut out) = (reads.ledger.network(), vec![VERSION]);
     for height in from.0..=last {
-        let block = published.reading.whole_block(reads.ledger.network(), Height(height));
+        let block = published.reading.whole_block(&network, Height(height));
         let Some(block) = block.map_err(|cause: LedgerError| unreadable(&cause))? else { break };
         block.encode_into(&mut out);
         if out.len() >= ANSWER_BYTES {

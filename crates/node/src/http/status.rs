@@ -1,14 +1,12 @@
-//! `GET /api/v1/status` (and the seed's `/api/v1/blockchain/status`) and `GET /network.json`.
+//! `GET /api/v1/status`, and the seed's `/api/v1/blockchain/status`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
 use birthmark_core::ids::{Epoch, Height, NetworkId};
 use birthmark_core::time::UnixSeconds;
 use birthmark_service::problem::Problem;
-use http::header;
 use serde::Serialize;
 
 use super::published;
@@ -44,9 +42,4 @@ pub(super) async fn get(State(reads): State<Arc<Reads>>) -> Result<Json<Answer>,
         mempool_batches,
         mempool_bytes,
     }))
-}
-
-/// The file as this node has it. A verifier takes its own from elsewhere: never from the server that it checks.
-pub(super) async fn network_file(State(reads): State<Arc<Reads>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], reads.network_file.clone())
 }

@@ -34,7 +34,7 @@ pub(super) async fn submit(
         let recorded: Vec<_> = known.iter().map(Option::is_some).collect();
         if recorded.contains(&false) {
             let chain = &shared.chain;
-            let message = (!chain.committee.is_alone()).then(|| batch.encode());
+            let message = (!chain.committee().is_alone()).then(|| batch.encode());
             chain.mempool.add(batch, &recorded, Origin::Client).map_err(|_| Problem::busy())?;
             if let Some(message) = message {
                 relay::tell(chain, message.into());

@@ -41,6 +41,7 @@ pub(super) async fn get(
         }
     };
     let published = published(&reads.publisher)?;
-    let answer = lookup::answer(reads.ledger.network(), &published, hash, proof).map_err(|cause| unreadable(&cause))?;
+    let answer =
+        lookup::answer(&reads.ledger.network(), &published, hash, proof).map_err(|cause| unreadable(&cause))?;
     Ok(Json(answer))
 }

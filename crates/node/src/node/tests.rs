@@ -1,5 +1,7 @@
 //! A real node with its real engine, asked over its router.
 
+mod epochs;
+mod governance;
 mod several;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::batch::{Assurance, Batch, Transaction};
 use birthmark_core::body::{Body, Entries, Entry, Kind, Level, Parent};
 use birthmark_core::endorsement::{self, CaptureDigest};
-use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName};
+use birthmark_core::ids::{AuthorityId, AuthorityNumber, SubmitterName, SubmitterNumber};
 use birthmark_core::network::{
     Authority, EndorsementKey, EndorsementKeyId, EndorsementKeyState, Network, NetworkBuilder, Rules, Submitter, Trust,
     Validator as Member,
@@ -25,6 +27,7 @@ use birthmark_core::verify::{Candidate, EndorsementCheck, Verdict, verify};
 use birthmark_service::clock::ManualClock;
 use birthmark_service::secret_file;
 use blind_rsa_signatures::SecretKeySha384PSSDeterministic;
+use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::de::DeserializeOwned;
@@ -34,11 +37,13 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::config::KeyFiles;
 use crate::cosigner::{CosignerError, create_state};
+use crate::peers::PeerNetwork;
 
 const NOW: UnixSeconds = UnixSeconds(29_000_000 * 60);
 
 struct Installation {
     folder: TempDir,
+    file: Bytes,
     network: Arc<Network>,
     clock: ManualClock,
 }
@@ -94,8 +99,8 @@ impl Installation {
         };
         network.submitters =
             vec![submitter(1, "aggregator", &aggregator()), submitter(2, "node-0", &SubmitterKey::from_seed([4; 32]))];
-        let (_, network) = network.build().unwrap().sign(&[&SecretKey::from_seed(&[2; 32])]).unwrap();
-        Self { folder, network: Arc::new(network), clock: ManualClock::at(NOW) }
+        let (file, network) = network.build().unwrap().sign(&[&SecretKey::from_seed(&[2; 32])]).unwrap();
+        Self { folder, file: file.into(), network: Arc::new(network), clock: ManualClock::at(NOW) }
     }
 
     fn path(&self) -> &Path {
@@ -106,7 +111,7 @@ impl Installation {
         let config = NodeConfig {
             data_dir: self.path().to_owned(),
             network: Arc::clone(&self.network),
-            network_file: Bytes::new(),
+            network_file: self.file.clone(),
             submitter: SubmitterName::new("node-0").unwrap(),
             p2p_listen: "127.0.0.1:0".parse().unwrap(),
             p2p_network: PeerNetwork::Local,

@@ -15,7 +15,7 @@ fn start() -> (TempDir, NodeChain) {
 }
 
 fn good(chain: &NodeChain, seed: u16) -> Vec<u8> {
-    batch(chain.ledger.network(), [seed]).encode()
+    batch(&chain.ledger.network(), [seed]).encode()
 }
 
 fn heard(chain: &NodeChain, message: &[u8]) -> Taken {
@@ -28,7 +28,7 @@ fn a_batch_is_taken_once() {
     assert_eq!(heard(&chain, &good(&chain, 1)), Taken::Waits);
     assert_eq!(heard(&chain, &good(&chain, 1)), Taken::Nothing);
     assert_eq!(chain.mempool.backlog().0, 1);
-    let twice = batch(chain.ledger.network(), [1, 1]).encode();
+    let twice = batch(&chain.ledger.network(), [1, 1]).encode();
     assert_eq!(heard(&chain, &twice), Taken::Waits, "known bodies under another signature are no news, and kept out");
     assert_eq!(chain.mempool.backlog().0, 1);
 }
@@ -36,7 +36,7 @@ fn a_batch_is_taken_once() {
 #[test]
 fn what_no_honest_validator_sends_is_refused() {
     let (_folder, chain) = start();
-    let fine = batch(chain.ledger.network(), [1]);
+    let fine = batch(&chain.ledger.network(), [1]);
     let mut forged = fine.encode();
     *forged.last_mut().unwrap() ^= 1;
     let stranger = Batch { submitter: SubmitterNumber(99), ..fine.clone() };

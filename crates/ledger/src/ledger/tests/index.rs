@@ -63,7 +63,7 @@ pub(super) fn all_leaves(ledger: &Ledger) -> Vec<Vec<u8>> {
 pub(super) fn last_block(ledger: &Ledger) -> BlockLeaf {
     match Leaf::decode(all_leaves(ledger).last().unwrap()).unwrap() {
         Leaf::Block(block) => block,
-        Leaf::Record(_) => panic!("the log ends in a record"),
+        Leaf::Record(_) | Leaf::Act(_) => panic!("the log ends in a record"),
     }
 }
 

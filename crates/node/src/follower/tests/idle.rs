@@ -7,6 +7,7 @@ use birthmark_ledger::Block;
 use birthmark_ledger::block::Header;
 
 use super::*;
+use crate::acts::Acts;
 use crate::testing::chain;
 
 impl World {
@@ -51,7 +52,12 @@ fn long_idle(folder: &TempDir, network: &Arc<Network>) -> Arc<Reads> {
         node.ledger.apply_final(&[block]).unwrap();
     }
     node.sign(&[]).unwrap();
-    Arc::new(Reads { ledger: node.ledger, publisher: node.publisher, network_file: Bytes::new(), mempool: None })
+    Arc::new(Reads {
+        ledger: node.ledger,
+        publisher: node.publisher,
+        acts: Arc::new(Acts::new(Bytes::new())),
+        mempool: None,
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
