@@ -49,7 +49,7 @@ enum Command {
     Witness(roles::witness::Command),
     /// Check a stopped node's ledger: the same as `node fsck`.
     Fsck(roles::node::upkeep::FsckArgs),
-    /// Start a new network: its keys, genesis and policy.
+    /// Start a network, and change who runs it.
     #[command(subcommand)]
     Network(network::Command),
     /// Add a bearer token to a credentials file and print it, once.
