@@ -121,7 +121,8 @@ pub fn export(
         file.put(&hash).map_err(failed)?;
         let file = file.file.into_inner().map_err(|cause| failed(cause.into_error()))?;
         file.sync_all().map_err(failed)?;
-        std::fs::rename(&part, out).map_err(failed)
+        std::fs::rename(&part, out).map_err(failed)?;
+        Ok(secret_file::sync_folder_of(out)?)
     };
     if let Err(cause) = write() {
         // Half a snapshot is of no use; that it cannot be deleted either is not what went wrong.

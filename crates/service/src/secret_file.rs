@@ -163,7 +163,8 @@ pub fn sync_folder(folder: &Path) -> Result<(), SecretFileError> {
         .map_err(|source| SecretFileError::Io { path: folder.to_owned(), source })
 }
 
-fn sync_folder_of(path: &Path) -> Result<(), SecretFileError> {
+/// The same for the folder that the file is in.
+pub fn sync_folder_of(path: &Path) -> Result<(), SecretFileError> {
     sync_folder(parent(path))
 }
 

@@ -1,14 +1,14 @@
 //! A thousand connections full of garbage on the port between validators, of a real node that goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::validators::Four;
+use crate::validators::{Four, PATIENCE};
 
 const CONNECTIONS: usize = 1_000;
 
@@ -30,9 +30,9 @@ fn garbage(number: usize) -> Vec<u8> {
 }
 
 /// Sends, and stays until the node has had enough or the test ends.
-async fn pester(port: u16, number: usize, connected: &AtomicUsize) -> std::io::Result<()> {
+async fn pester(port: u16, number: usize, connected: &Semaphore) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    connected.fetch_add(1, Ordering::Relaxed);
+    connected.add_permits(1);
     stream.write_all(&garbage(number)).await?;
     let mut answer = [0; 1_024];
     while stream.read(&mut answer).await? > 0 {}
@@ -46,7 +46,7 @@ async fn a_thousand_connections_of_garbage_hold_up_no_validator() {
     let mut load = JoinSet::new();
     four.load_until(&mut load, 10).await;
     let victim = &four.nodes[0];
-    let (mut pests, connected) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    let (mut pests, connected) = (JoinSet::new(), Arc::new(Semaphore::new(0)));
     for number in 0..CONNECTIONS {
         let (port, connected) = (victim.p2p_port, Arc::clone(&connected));
         // Again and again, so that there are always as many.
@@ -57,12 +57,8 @@ async fn a_thousand_connections_of_garbage_hold_up_no_validator() {
             }
         });
     }
-    let all = async {
-        while connected.load(Ordering::Relaxed) < CONNECTIONS {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), all).await.expect("as many connections");
+    let all = connected.acquire_many(u32::try_from(CONNECTIONS).unwrap());
+    tokio::time::timeout(PATIENCE, all).await.expect("as many connections").unwrap().forget();
     let before = victim.checkpoint(&four.network).await.map_or(0, |verified| verified.checkpoint.size);
     four.load_until(&mut load, 50).await;
     while load.join_next().await.is_some() {}
@@ -70,7 +66,6 @@ async fn a_thousand_connections_of_garbage_hold_up_no_validator() {
     // The one that is pestered has cosigned and published what the others have.
     let size = four.settle().await.checkpoint.size;
     assert!(size > before + 50, "{before} {size}");
-    println!("{} connections of garbage", connected.load(Ordering::Relaxed));
     pests.shutdown().await;
     four.check().await;
 }

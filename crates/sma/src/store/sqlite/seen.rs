@@ -4,10 +4,10 @@
 //! the token's cryptography. Not for: saying that a token was used; only the table knows.
 //!
 //! A Bloom filter in blocks of one cache line, each with one bit in every word (the "split block" filter of Apache
-//! Parquet), ten bits a token. It is filled from the table in its order, some rows in each job, and says
-//! nothing about what it has not read; when it is full it begins anew, twice as large, and when it may not grow any
-//! more it knows the first part of the table. Whoever chooses tokens so that they meet here gets his look-ups as they
-//! were without it, and nothing else.
+//! Parquet), ten bits a token. It is filled from the table in its order, some rows in each job, and says nothing
+//! about what it has not read. When it is full it begins anew, twice as large; when it may not grow any more it knows
+//! the first part of the table, and begins anew with a smaller one once twice as much came as it has room for.
+//! Whoever chooses tokens so that they meet here gets his look-ups as they were without it, and nothing else.
 
 use rusqlite::Connection;
 
@@ -35,37 +35,28 @@ enum Read {
 impl Seen {
     /// False only if the token is not in the table.
     pub(super) fn may_have(&self, id: UseId) -> bool {
-        let is_read = match self.read {
-            Read::Nothing => false,
-            Read::To(last) => id <= last,
-            Read::Everything => true,
-        };
-        !is_read || self.block(id).is_none_or(|block| holds(block, id))
+        !self.has_read(id) || self.blocks.get(self.place(id)).is_none_or(|block| holds(block, id))
     }
 
     /// A token that is put into the table.
     pub(super) fn add(&mut self, id: UseId) {
-        let place = self.place(id);
-        if let Some(block) = self.blocks.get_mut(place) {
-            for (word, mask) in masks(id) {
-                if let Some(word) = block.get_mut(word) {
-                    *word |= mask;
-                }
-            }
-            self.tokens += 1;
+        // What is read later is taken in then.
+        if self.has_read(id) {
+            self.set(id);
         }
     }
 
-    /// Reads up to so many further tokens, if there is room for them in `most_blocks`.
+    /// Reads up to so many further tokens, if there is room for them in `most_blocks`, a power of two.
     pub(super) fn read_more(
         &mut self,
         connection: &Connection,
         most: usize,
         most_blocks: usize,
     ) -> rusqlite::Result<()> {
-        if self.tokens >= self.blocks.len() * TOKENS_A_BLOCK {
-            let blocks = (self.blocks.len() * 2).max(FIRST_BLOCKS);
-            if blocks > most_blocks {
+        let room = self.blocks.len() * TOKENS_A_BLOCK;
+        if self.tokens >= room {
+            let blocks = (self.blocks.len() * 2).max(FIRST_BLOCKS).min(most_blocks);
+            if blocks <= self.blocks.len() && self.tokens < 2 * room {
                 return Ok(());
             }
             *self = Self { blocks: vec![[0; 8]; blocks], ..Self::default() };
@@ -81,7 +72,7 @@ impl Seen {
         let mut read = 0;
         while let Some(row) = rows.next()? {
             let id = UseId(row.get(0)?);
-            self.add(id);
+            self.set(id);
             self.read = Read::To(id);
             read += 1;
         }
@@ -91,8 +82,23 @@ impl Seen {
         Ok(())
     }
 
-    fn block(&self, id: UseId) -> Option<&[u64; 8]> {
-        self.blocks.get(self.place(id))
+    fn has_read(&self, id: UseId) -> bool {
+        match self.read {
+            Read::Nothing => false,
+            Read::To(last) => id <= last,
+            Read::Everything => true,
+        }
+    }
+
+    fn set(&mut self, id: UseId) {
+        let place = self.place(id);
+        let Some(block) = self.blocks.get_mut(place) else { return };
+        for (word, mask) in masks(id) {
+            if let Some(word) = block.get_mut(word) {
+                *word |= mask;
+            }
+        }
+        self.tokens += 1;
     }
 
     fn place(&self, id: UseId) -> usize {
@@ -188,16 +194,23 @@ mod tests {
     }
 
     #[test]
-    fn a_full_filter_grows_once_and_then_keeps_what_it_has() {
-        let connection = table(ids(1));
+    fn a_full_filter_grows_and_then_begins_anew_with_a_part_of_the_table() {
+        let count = 2 * FIRST_BLOCKS * TOKENS_A_BLOCK;
+        let connection = table(ids(u32::MAX).take(count + 1000));
         let mut seen = Seen::default();
-        seen.read_more(&connection, 10, 2 * FIRST_BLOCKS).unwrap();
-        ids(900_000).for_each(|id| seen.add(id));
-        for blocks in [2 * FIRST_BLOCKS, 2 * FIRST_BLOCKS] {
-            seen.read_more(&connection, 10, 2 * FIRST_BLOCKS).unwrap();
-            assert_eq!((seen.blocks.len(), seen.read), (blocks, Read::Everything));
-            ids(1_800_000).skip(1).for_each(|id| seen.add(id));
+        let read = |seen: &mut Seen| seen.read_more(&connection, count / 2, FIRST_BLOCKS * 2).unwrap();
+        for expected in [FIRST_BLOCKS, 2 * FIRST_BLOCKS, 2 * FIRST_BLOCKS, 2 * FIRST_BLOCKS] {
+            read(&mut seen);
+            assert_eq!(seen.blocks.len(), expected);
         }
+        let Read::To(last) = seen.read else { panic!("{:?}", seen.read) };
+        assert_eq!(seen.tokens, count, "what it has room for");
+        // The table begins with the lowest.
+        ids(u32::MAX).filter(|id| *id <= last).take(count).for_each(|id| seen.add(id));
+        assert_eq!(seen.tokens, 2 * count);
+        read(&mut seen);
+        assert_eq!((seen.blocks.len(), seen.tokens), (2 * FIRST_BLOCKS, count / 2));
+        ids(u32::MAX).take(count).for_each(|id| assert!(seen.may_have(id)));
     }
 
     proptest! {
