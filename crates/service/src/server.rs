@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,7 +85,11 @@ impl Server {
     /// Takes the address; port 0 takes a free one. From here on connections are queued.
     pub async fn bind(address: SocketAddr) -> Result<Bound, BindError> {
         let bound = async {
-            let listener = TcpListener::bind(address).await?;
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A restart takes the address over from connections that are not quite gone.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
             let address = listener.local_addr()?;
             Ok(Bound { listener, address })
         };
@@ -165,6 +169,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections that the system holds until they are accepted, if its own bound allows it. One too many is told
+/// nothing, and tries again after a second.
+const BACKLOG: u32 = 4096;
 
 #[cfg(test)]
 mod tests;

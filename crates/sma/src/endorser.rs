@@ -105,6 +105,11 @@ impl Endorser {
         Ok(self.pool.sign(signer, blinding.blinded_message.clone()).await?)
     }
 
+    /// Whether a signature that is asked for a little later would be there no later.
+    pub(crate) fn is_far_behind(&self) -> bool {
+        self.pool.is_far_behind()
+    }
+
     /// Loads the key that is current, so that the first request need not wait for it.
     pub(crate) async fn warm_up(&self) -> Result<(), EndorseError> {
         for key in self.store.endorsement_keys().await? {

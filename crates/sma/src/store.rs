@@ -38,6 +38,18 @@ pub(crate) use open::{Location, master_key_path};
 /// A store's answer, which comes later.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
+/// Questions that one caller wants answered together.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// In their order.
+    pub(crate) questions: Vec<Prepared>,
+    /// When.
+    pub(crate) now: Minute,
+    /// What comes after the verdict would not begin sooner for it: a store may wait a little for questions that
+    /// share the cost of a commit.
+    pub(crate) can_wait: bool,
+}
+
 /// The authority's database.
 pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     /// Whose it is; `None` if `init` never finished.
@@ -47,7 +59,7 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     fn install(&self, installation: Installation) -> Answer<'_, Installed>;
 
     /// Judges questions in their order, in one transaction.
-    fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged>;
+    fn judge(&self, asked: Asked) -> Answer<'_, Judged>;
 
     /// Registers cameras, all in one transaction: one answer for each, in their order. A duplicate does
     /// not hold up the others.

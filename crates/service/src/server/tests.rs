@@ -138,6 +138,15 @@ async fn connections_beyond_the_limit_wait_for_a_place() {
 }
 
 #[tokio::test]
+async fn a_burst_of_connections_waits_in_the_systems_queue() {
+    let bound = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let clients = futures::future::join_all((0..400).map(|_| TcpStream::connect(bound.local_addr())));
+    // Nobody accepts: what the queue has no room for stays unconnected.
+    let clients = tokio::time::timeout(Duration::from_secs(30), clients).await.expect("room for all");
+    assert!(clients.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
 async fn shutdown_finishes_requests_under_way_and_refuses_new_ones() {
     let (entered, mut inside) = mpsc::channel(1);
     let release = CancellationToken::new();

@@ -10,13 +10,13 @@ use super::{Inner, Sma};
 use crate::endorser::EndorseError;
 use crate::question::{AskedToken, FormError, Question};
 use crate::rules::Verdict;
-use crate::store::StoreError;
+use crate::store::{Asked, StoreError};
 
 impl Sma {
     /// Judges questions of one caller in their order, in one transaction. What passes is on disk before
     /// the answer; after an error nothing was judged, or what passed passes again when asked again.
     pub(crate) async fn judge(&self, caller: &str, questions: &[Question]) -> Result<Vec<Verdict>, StoreError> {
-        let Inner { opening, store, clock, .. } = &*self.0;
+        let Inner { opening, store, clock, endorser, .. } = &*self.0;
         let mut prepared = Vec::with_capacity(questions.len());
         for (number, question) in questions.iter().enumerate() {
             // Opening one takes 70 microseconds; other requests get their turn between.
@@ -25,7 +25,9 @@ impl Sma {
             }
             prepared.push(opening.prepare(caller, question));
         }
-        let judged = store.judge(prepared, clock.now().minute()).await?;
+        let can_wait = questions.iter().all(|question| matches!(question.token, AskedToken::Bound(..)))
+            && endorser.is_far_behind();
+        let judged = store.judge(Asked { questions: prepared, now: clock.now().minute(), can_wait }).await?;
         for serial in judged.warned {
             tracing::warn!(%serial, "a camera nears its quota of the day; nothing else is known of its use");
         }

@@ -19,7 +19,6 @@ mod rows;
 use std::sync::Arc;
 
 use birthmark_core::ids::DeviceSerial;
-use birthmark_core::time::Minute;
 use birthmark_service::gather::{Batches, Gatherer, Job, gatherer};
 use birthmark_service::postgres::{Postgres, Schema, Step, begin, connection};
 use birthmark_service::random::OsRng;
@@ -27,16 +26,14 @@ use deadpool_postgres::{Object, Transaction};
 use futures::future::BoxFuture;
 
 use super::{
-    Answer, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
+    Answer, Asked, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
     StoredKey,
 };
 use crate::audit::{Act, AuditRow, AuditState, Deed};
 use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::quota::QuotaOverride;
-use crate::rules::{Prepared, Rules};
+use crate::rules::Rules;
 
-/// Questions that one caller wants answered together, and when.
-type Asked = (Vec<Prepared>, Minute);
 type AskedJob = Job<Asked, Result<Judged, StoreError>>;
 
 /// Connections to one database and what judges over it.
@@ -109,12 +106,12 @@ impl Store for PostgresStore {
         self.act(move |transaction, _| Box::pin(rows::install(transaction, installation)))
     }
 
-    fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {
-        if questions.is_empty() {
+    fn judge(&self, asked: Asked) -> Answer<'_, Judged> {
+        let count = asked.questions.len();
+        if count == 0 {
             return Box::pin(async { Ok(Judged::default()) });
         }
-        let count = questions.len();
-        Box::pin(async move { self.gatherer.put((questions, now), count).await? })
+        Box::pin(async move { self.gatherer.put(asked, count).await? })
     }
 
     fn register(&self, devices: Vec<NewDevice>, act: Act) -> Answer<'_, Vec<Result<Registered, Duplicate>>> {

@@ -37,13 +37,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Answer, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
+    Answer, Asked, Counts, Installation, Installed, Judged, KeyChange, KeysChanged, Store, StoreError, StoreOpenError,
     StoredKey,
 };
 use crate::audit::{Act, AuditRow, AuditState, Deed};
 use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::quota::QuotaOverride;
-use crate::rules::{Prepared, Rules};
+use crate::rules::Rules;
 use state::State;
 use work::{Shared, Tuning};
 
@@ -117,12 +117,12 @@ impl Store for SqliteStore {
         self.write(move |connection, _| install(connection, &installation))
     }
 
-    fn judge(&self, questions: Vec<Prepared>, now: Minute) -> Answer<'_, Judged> {
-        if questions.is_empty() {
+    fn judge(&self, asked: Asked) -> Answer<'_, Judged> {
+        let count = asked.questions.len();
+        if count == 0 {
             return Box::pin(async { Ok(Judged::default()) });
         }
-        let count = questions.len();
-        Box::pin(async move { self.shared.gatherer.put((questions, now), count).await? })
+        Box::pin(async move { self.shared.gatherer.put(asked, count).await? })
     }
 
     fn register(&self, devices: Vec<NewDevice>, act: Act) -> Answer<'_, Vec<Result<Registered, Duplicate>>> {

@@ -18,13 +18,18 @@ use crate::question::{AskedToken, Question};
 use crate::quota::Quota;
 use crate::replay::RequestId;
 use crate::rules::{Policy, Prepared, Rules, Verdict};
-use crate::store::{Judged, KeyChange, KeysChanged, Store, StoreError, StoredKey};
+use crate::store::{Asked, Judged, KeyChange, KeysChanged, Store, StoreError, StoredKey};
 use crate::tables::AssignedTables;
 use crate::testing;
 use crate::validation::Opening;
 
 /// Some minute of a day in 2024, far from midnight.
 pub(crate) const NOW: Minute = Minute(28_887_660);
+/// Questions that are judged at once.
+pub(crate) const fn asked(questions: Vec<Prepared>, now: Minute) -> Asked {
+    Asked { questions, now, can_wait: false }
+}
+
 pub(crate) const DAY: u32 = 24 * 60;
 /// The endorsement key that signs in most tests.
 pub(crate) const KEY: EndorsementKeyId = EndorsementKeyId::from_bytes([0xe1; 8]);
@@ -128,14 +133,14 @@ impl Desk {
     }
 
     pub(crate) async fn ask_as(&self, caller: &str, question: &Question, now: Minute) -> Result<Verdict, StoreError> {
-        let judged = self.store.judge(vec![self.opening.prepare(caller, question)], now).await?;
+        let judged = self.store.judge(asked(vec![self.opening.prepare(caller, question)], now)).await?;
         assert_eq!(judged.verdicts.len(), 1);
         Ok(judged.verdicts[0])
     }
 
     pub(crate) async fn ask_batch(&self, questions: &[&Question]) -> Judged {
         let prepared: Vec<Prepared> = questions.iter().map(|q| self.opening.prepare("gate-1", q)).collect();
-        self.store.judge(prepared, NOW).await.unwrap()
+        self.store.judge(asked(prepared, NOW)).await.unwrap()
     }
 
     pub(crate) async fn id(&self, camera: &Camera) -> DeviceId {

@@ -114,6 +114,21 @@ async fn one_too_many_is_refused_at_once() {
     assert!(second.await.is_ok());
 }
 
+#[tokio::test]
+async fn pool_is_far_behind_while_each_thread_has_many_before_it() {
+    let bench = Bench::new(1, FAR_BEHIND);
+    let mut asking: Vec<_> = (0..=FAR_BEHIND).map(|_| Box::pin(bench.sign())).collect();
+    let mut behind = Vec::new();
+    for sign in &mut asking {
+        assert!(poll_once(sign.as_mut()).is_pending());
+        behind.push(bench.pool.is_far_behind());
+    }
+    assert!(!behind[FAR_BEHIND - 2] && behind[FAR_BEHIND], "{behind:?}");
+    asking.truncate(1);
+    assert!(!bench.pool.is_far_behind(), "nobody waits any more");
+    bench.gate.send(Answer::Sign).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_stops_waiting_leaves_a_place_and_what_runs_keeps_its_thread() {
     let mut bench = Bench::new(1, 1);

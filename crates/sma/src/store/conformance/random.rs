@@ -63,7 +63,7 @@ pub(super) async fn store_agrees_with_a_full_memory(place: &dyn Place) {
     for round in 0..ROUNDS {
         let batch: Vec<Question> = (0..rng.random_range(1..20)).map(|_| question(&mut rng, &cameras, &asked)).collect();
         let prepare = || batch.iter().map(|question| desk.opening.prepare("gate-1", question)).collect::<Vec<_>>();
-        let judged = desk.store.judge(prepare(), now).await.unwrap();
+        let judged = desk.store.judge(desk::asked(prepare(), now)).await.unwrap();
         let expected = rules.judge(&prepare(), now, &mut memory.loaded, &mut Vec::new());
         assert_eq!(judged.verdicts, expected, "round {round}, seed {seed}");
         asked.extend(batch);

@@ -56,13 +56,13 @@ async fn judge(pool: &Pool, rules: &Rules, jobs: &[AskedJob]) -> Result<Vec<Judg
 
 async fn attempt(client: &mut Object, rules: &Rules, jobs: &[AskedJob]) -> Result<Vec<Judged>, StoreError> {
     let transaction = begin(client).await?;
-    let questions: Vec<&Prepared> = jobs.iter().flat_map(|job| &job.work.0).collect();
+    let questions: Vec<&Prepared> = jobs.iter().flat_map(|job| &job.work.questions).collect();
     let mut loaded = load(&transaction, &questions).await?;
     let mut judged = Vec::with_capacity(jobs.len());
     let mut passes = Vec::new();
     for job in jobs {
         let before = passes.len();
-        let verdicts = rules.judge(&job.work.0, job.work.1, &mut loaded, &mut passes);
+        let verdicts = rules.judge(&job.work.questions, job.work.now, &mut loaded, &mut passes);
         judged.push((verdicts, warned(passes.get(before..).unwrap_or_default())));
     }
     write(&transaction, &passes).await?;

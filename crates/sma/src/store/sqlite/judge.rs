@@ -35,20 +35,22 @@ pub(super) fn judge(
 }
 
 fn answer(connection: &Connection, rules: &Rules, state: &mut State, jobs: &[AskedJob]) -> Result<Answers, StoreError> {
-    state.read_more(connection, jobs.iter().map(|job| job.work.0.len()).sum())?;
+    state.read_more(connection, jobs.iter().map(|job| job.work.questions.len()).sum())?;
     let mut loaded = Loaded::default();
-    let bound = |job: &AskedJob| job.work.0.iter().any(|question| matches!(question.token, PreparedToken::Two(_)));
+    let bound =
+        |job: &AskedJob| job.work.questions.iter().any(|question| matches!(question.token, PreparedToken::Two(_)));
     if jobs.iter().any(bound) {
         loaded.set_signing_keys(keys::signing(connection)?);
     }
     let mut merged = Merged::new(connection)?;
-    let found: Vec<_> = jobs.iter().map(|job| load(connection, &mut merged, state, &job.work.0, &mut loaded)).collect();
+    let found: Vec<_> =
+        jobs.iter().map(|job| load(connection, &mut merged, state, &job.work.questions, &mut loaded)).collect();
     let mut passes = Vec::new();
     let mut answers = Vec::with_capacity(jobs.len());
     for (job, found) in jobs.iter().zip(found) {
         let before = passes.len();
         answers.push(found.map(|()| {
-            let verdicts = rules.judge(&job.work.0, job.work.1, &mut loaded, &mut passes);
+            let verdicts = rules.judge(&job.work.questions, job.work.now, &mut loaded, &mut passes);
             let near = passes.iter().skip(before).filter(|pass| pass.warn).map(|pass| pass.device).collect();
             (verdicts, near)
         }));

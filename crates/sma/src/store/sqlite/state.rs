@@ -98,10 +98,12 @@ impl State {
         if !wanted {
             return Ok(());
         }
+        // Where there are few questions, what they could save is little too.
+        let most = questions.saturating_mul(READ_A_QUESTION).clamp(1, self.tuning.read_at_once);
         if self.registry.is_complete() {
-            self.seen.read_more(connection, self.tuning.read_at_once, self.tuning.most_blocks)?;
+            self.seen.read_more(connection, most, self.tuning.most_blocks)?;
         } else {
-            self.registry.read_more(connection, self.tuning.read_at_once, &self.tail)?;
+            self.registry.read_more(connection, most, &self.tail)?;
         }
         Ok(())
     }
@@ -208,6 +210,9 @@ impl State {
         Ok(())
     }
 }
+
+/// A millisecond and a half for each thousand that are read, at about ten microseconds a question.
+const READ_A_QUESTION: usize = 16;
 
 #[cfg(test)]
 mod tests;

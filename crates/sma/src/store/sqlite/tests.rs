@@ -221,7 +221,7 @@ async fn full_disk_is_an_error_and_no_verdict() {
     while failed.len() < 20 {
         let batch: Vec<_> = (0..20).map(|_| camera.version_1()).collect();
         let prepared = batch.iter().map(|question| desk.opening.prepare("gate-1", question)).collect();
-        match desk.store.judge(prepared, desk::NOW).await {
+        match desk.store.judge(desk::asked(prepared, desk::NOW)).await {
             Ok(judged) => passed.extend(batch.into_iter().zip(judged.verdicts)),
             Err(error) => {
                 assert!(matches!(error, StoreError::Sqlite(_)), "{error}");

@@ -10,7 +10,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
-use birthmark_core::time::Minute;
 use birthmark_service::gather::{Batches, Gatherer, Job, gatherer};
 use birthmark_service::sqlite::{Database, WriteError};
 use parking_lot::Mutex;
@@ -20,11 +19,9 @@ use tokio_util::task::TaskTracker;
 use super::judge::Answers;
 use super::state::State;
 use super::{judge, merge};
-use crate::rules::{Prepared, Rules};
-use crate::store::{Judged, StoreError, block_on};
+use crate::rules::Rules;
+use crate::store::{Asked, Judged, StoreError, block_on};
 
-/// Questions that one caller wants answered together, and when.
-type Asked = (Vec<Prepared>, Minute);
 pub(super) type AskedJob = Job<Asked, Result<Judged, StoreError>>;
 type AskedBatches = Batches<Asked, Result<Judged, StoreError>>;
 
@@ -41,17 +38,19 @@ pub(super) struct Tuning {
     pub(super) most: usize,
     /// Questions in [`RESTS`] merges by the clock from which on devices and tokens are kept in memory.
     pub(super) known_from: usize,
-    /// Devices or tokens that are taken into memory in one job: a few milliseconds.
+    /// Devices or tokens that are taken into memory in one job at most: a few milliseconds.
     pub(super) read_at_once: usize,
     /// Of 64 bytes and 51 tokens, in memory.
     pub(super) most_blocks: usize,
+    /// How long questions that can wait do: some ten signatures' time, in which as many more come.
+    pub(super) company: Duration,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        let merged_after = Duration::from_mins(1);
+        let (merged_after, company) = (Duration::from_mins(1), Duration::from_millis(10));
         let (merged_at, most, most_blocks) = (256 * 1024, 1024 * 1024, 256 * 1024);
-        Self { merged_at, merged_after, slice: 512, most, known_from: 4096, read_at_once: 4096, most_blocks }
+        Self { merged_at, merged_after, slice: 512, most, known_from: 4096, read_at_once: 4096, most_blocks, company }
     }
 }
 
@@ -122,6 +121,9 @@ impl Shared {
 
     fn judge_batches(self: &Arc<Self>, batches: &Arc<AskedBatches>) {
         while let Some(jobs) = block_on(batches.next()) {
+            if jobs.iter().all(|job| job.work.can_wait) {
+                std::thread::sleep(self.tuning.company);
+            }
             let taken = Arc::new(Mutex::new(jobs));
             let judged = self.judge_batch(batches, &taken);
             let jobs: Vec<AskedJob> = std::mem::take(&mut *taken.lock());
