@@ -7,6 +7,7 @@
 //! Not for: passing or failing. A goal that is missed is printed as missed; only a row that could not be
 //! measured makes the exit code 1.
 
+mod aggregator;
 mod bare;
 mod capture;
 mod disk;
@@ -64,6 +65,8 @@ enum Part {
     Sma,
     /// Services: look-up, intake, submit to proof, memory, disk, proof.
     System,
+    /// The aggregator: submissions through it, with consensus and without, endorsed, on PostgreSQL.
+    Aggregator,
     /// A network of `--validators` node processes: rate, finality, disk, proofs, start after SIGKILL.
     Registry,
 }
@@ -95,7 +98,8 @@ struct Options {
     /// Size of the simulated sensor.
     #[arg(long, global = true, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
-    /// Existing folder, on the disk to be judged, in which temporary ones are made.
+    /// Existing folder, on the disk to be judged, in which temporary ones are made. The account `postgres` must be able
+    /// to enter it, for the row that starts a PostgreSQL.
     #[arg(long, global = true, value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -122,7 +126,13 @@ fn row_names() -> impl Iterator<Item = &'static str> {
     let camera = [raw_hash::NAME, sensor::NAME, capture::NAME];
     let services = [proof::NAME, disk::NAME, durable_submit::NAME, submit_to_proof::NAME, memory::NAME];
     let questions = verify::QUESTIONS.map(verify::Question::name);
-    camera.into_iter().chain(questions).chain(services).chain(registry::NAMES).chain(sma::NAMES)
+    camera
+        .into_iter()
+        .chain(questions)
+        .chain(services)
+        .chain(registry::NAMES)
+        .chain(sma::NAMES)
+        .chain(aggregator::NAMES)
 }
 
 /// Measures every row of the part; gives the number of those that failed.
@@ -143,6 +153,9 @@ fn measure_all(args: &Args) -> anyhow::Result<usize> {
     }
     if wanted(Part::Sma) {
         sma::measure(&bench, &mut table);
+    }
+    if wanted(Part::Aggregator) {
+        aggregator::measure(&bench, &mut table);
     }
     Ok(table.end())
 }

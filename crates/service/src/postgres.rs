@@ -7,7 +7,7 @@
 //! of success means that the server has flushed it, whatever the server's default is. An error never says
 //! that nothing was stored: a connection may be lost between a commit and its answer.
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "cluster")]
 pub mod cluster;
 mod connect;
 mod error;

@@ -140,6 +140,12 @@ impl Log {
         Ok(Self { waiting })
     }
 
+    /// True once it is on disk.
+    pub(super) async fn append(&self, line: Bytes) -> bool {
+        let (done, written) = oneshot::channel();
+        self.waiting.send((line, done)).await.is_ok() && written.await.is_ok()
+    }
+
     pub(super) fn router(self) -> Router {
         Router::new().route("/api/v1/submit", post(append)).with_state(self)
     }
@@ -149,10 +155,11 @@ async fn append(State(log): State<Log>, body: Bytes) -> Response {
     if Submission::from_json(&body).is_err() {
         return StatusCode::UNPROCESSABLE_ENTITY.into_response();
     }
-    let (done, written) = oneshot::channel();
-    if log.waiting.send((body, done)).await.is_err() || written.await.is_err() {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
+    if log.append(body).await { receipt() } else { StatusCode::INTERNAL_SERVER_ERROR.into_response() }
+}
+
+/// The answer to a submission that was stored and not judged.
+pub(super) fn receipt() -> Response {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
     let answer = SubmitAnswer {

@@ -4,12 +4,15 @@
 //! is measured.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::time::Duration;
+
+use axum::Router;
 
 use super::Bench;
 use super::bare::Log;
 use super::host::Host;
-use super::installation::{Counterparties, Installation, camera};
+use super::installation::{Counterparties, Installation, camera, url};
 use super::load::{self, Load, Order};
 use super::measure::{fdatasync_ms, in_turns, number};
 use super::row::Row;
@@ -19,7 +22,18 @@ use crate::terminal::Waiting;
 pub(super) const NAME: &str = "durable_submit";
 
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
-    let _waiting = Waiting::new("measuring durable_submit");
+    let row = beside(bench, NAME, None, |_, folder| Ok(Log::open(&folder.join("reference.log"))?.router()))?;
+    Ok(row.ratio_at_least(0.70))
+}
+
+/// The intake into SQLite or a PostgreSQL, beside a reference that also answers once it has stored a submission.
+pub(super) fn beside(
+    bench: &Bench,
+    name: &str,
+    database_url: Option<String>,
+    reference: impl FnOnce(&Host, &Path) -> anyhow::Result<Router>,
+) -> anyhow::Result<Row> {
+    let _waiting = Waiting::new(format!("measuring {name}"));
     let installation = Installation::new(bench, 1)?;
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let (ours, bare) = (Host::new("bench-intake")?, Host::new("bench-bare")?);
@@ -28,10 +42,16 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     let sma = installation.authority(nobody, address)?;
     let (credentials, sealer) = camera(&ours, &sma, installation.folder.path())?;
     let submissions = Submissions::new(credentials, sealer);
-    let to = Counterparties { authority: nobody, node: nobody, max_unfinished: u64::MAX, call_timeout: NEVER };
+    let to = Counterparties {
+        authority: nobody,
+        nodes: vec![url(nobody)],
+        max_unfinished: u64::MAX,
+        call_timeout: NEVER,
+        database_url,
+    };
     installation.aggregator(&ours, bound, to)?;
     let folder = installation.folder.path();
-    let reference = bare.serve_bare(Log::open(&folder.join("reference.log"))?.router())?;
+    let reference = bare.serve_bare(reference(&bare, folder)?)?;
 
     let requests = most_requests(bench.turn());
     let load = || -> anyhow::Result<Load> {
@@ -52,7 +72,7 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     bare.end()?;
     drop(silent);
     let (references, turns) = measured?;
-    let row = load::row(&references, &turns).ratio_at_least(0.70);
+    let row = load::row(&references, &turns);
     Ok(row.detail("request_bytes", bytes).detail("fdatasync_ms", fdatasync))
 }
 

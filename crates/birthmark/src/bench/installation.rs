@@ -14,7 +14,7 @@ use birthmark_camera::device::{Credentials, Sealer};
 use birthmark_core::ImageHash;
 use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{AuthorityId, DeviceFamily, DeviceSerial, SubmitterName};
-use birthmark_core::network::Network;
+use birthmark_core::network::{AuthorityStatement, Network};
 use birthmark_core::token::NucHash;
 use birthmark_node::{Node, NodeConfig, PeerNetwork};
 use birthmark_service::auth::Authenticator;
@@ -36,6 +36,8 @@ pub(super) struct Installation {
     pub(super) folder: TempDir,
     pub(super) network: Arc<Network>,
     pub(super) authority: AuthorityId,
+    /// What the authority says of itself.
+    pub(super) statement: AuthorityStatement,
     network_file: Bytes,
 }
 
@@ -49,12 +51,12 @@ impl Installation {
         network::create(
             folder.path(),
             "bench.birthmark.invalid/log",
-            statement,
+            statement.clone(),
             &aggregator,
             &network::places::local(validators)?,
         )?;
         let (network, network_file) = read_network(&folder.path().join("network.json"))?;
-        Ok(Self { folder, network, authority, network_file })
+        Ok(Self { folder, network, authority, statement, network_file })
     }
 
     /// Starts the node; gives where it answers.
@@ -86,6 +88,8 @@ impl Installation {
         let config = SmaConfig {
             network: Some(serde_json::from_slice(&self.network_file)?),
             network_id: Some(self.network.network_id()),
+            // One camera makes many tokens here.
+            quota: birthmark_sma::Quota { warn: u32::MAX, stop: u32::MAX },
             ..SmaConfig::new(url(aggregator), url(own))
         };
         Ok(Sma::open(&folder, config, Arc::new(SystemClock))?)
@@ -108,13 +112,14 @@ impl Installation {
             self.network_file.clone(),
             SubmitterName::new(network::AGGREGATOR)?,
             vec![sma],
-            vec![url(to.node)],
+            to.nodes,
         );
         config.mix_delay = Duration::ZERO;
         // One client brings all the load.
         config.rate_limit = None;
         config.max_unfinished = to.max_unfinished;
         config.call_timeout = to.call_timeout;
+        config.database_url = to.database_url;
         let aggregator = Aggregator::open(config, Arc::new(SystemClock))?;
         host.block_on(async { aggregator.run(host.tasks()) });
         host.serve(bound, aggregator.router());
@@ -123,12 +128,14 @@ impl Installation {
 }
 
 /// Whom an aggregator works with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Counterparties {
     pub(super) authority: SocketAddr,
-    pub(super) node: SocketAddr,
+    pub(super) nodes: Vec<String>,
     pub(super) max_unfinished: u64,
     pub(super) call_timeout: Duration,
+    /// PostgreSQL's; SQLite without it.
+    pub(super) database_url: Option<String>,
 }
 
 /// Provisions one camera, without a sensor: its fingerprint is made from its name.

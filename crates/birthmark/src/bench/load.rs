@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -43,10 +44,10 @@ pub(super) enum Order {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     /// Operations a second.
-    rate: f64,
-    latency: Latency,
+    pub(super) rate: f64,
+    pub(super) latency: Latency,
     /// Microseconds an operation of this process, the client's left out.
-    cpu: f64,
+    pub(super) cpu: f64,
 }
 
 /// Puts one server under load.
@@ -112,16 +113,34 @@ async fn send_all(address: SocketAddr, load: &Load) -> anyhow::Result<(Vec<Durat
 
 /// One kept-alive connection.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("cannot connect")?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, answer: Vec::with_capacity(16 * 1024) })
+    }
+
+    /// Sends a request and gives the body of its answer.
+    pub(super) async fn exchange(&mut self, request: &[u8], expected: &str) -> anyhow::Result<&[u8]> {
+        self.stream.write_all(request).await?;
+        self.answer.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.answer).await?;
+            anyhow::ensure!(read > 0, "the server closed a connection");
+            anyhow::ensure!(self.answer.len() <= MAX_ANSWER, "an answer is too long");
+            if let Some(Head { status, start, length }) = head(&self.answer)? {
+                anyhow::ensure!(status == expected, "an answer has status {status}, not {expected}");
+                anyhow::ensure!(self.answer.len() <= length, "more was answered than asked for");
+                if self.answer.len() == length {
+                    return Ok(self.answer.get(start..).unwrap_or_default());
+                }
+            }
+        }
     }
 
     /// Sends the next request; gives the time to the last byte of its answer, or nothing if none is left.
@@ -133,26 +152,16 @@ impl Connection {
         };
         let Some(request) = request else { return Ok(None) };
         let started = Instant::now();
-        self.stream.write_all(request).await?;
-        self.answer.clear();
-        loop {
-            let read = self.stream.read_buf(&mut self.answer).await?;
-            anyhow::ensure!(read > 0, "the server closed a connection");
-            anyhow::ensure!(self.answer.len() <= MAX_ANSWER, "an answer is too long");
-            if let Some(Head { status, length }) = head(&self.answer)? {
-                anyhow::ensure!(status == load.status, "an answer has status {status}, not {}", load.status);
-                anyhow::ensure!(self.answer.len() <= length, "more was answered than asked for");
-                if self.answer.len() == length {
-                    return Ok(Some(started.elapsed()));
-                }
-            }
-        }
+        self.exchange(request, load.status).await?;
+        Ok(Some(started.elapsed()))
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Head<'a> {
     status: &'a str,
+    /// Where the body begins.
+    start: usize,
     /// Of the whole answer.
     length: usize,
 }
@@ -169,7 +178,16 @@ fn head(answer: &[u8]) -> anyhow::Result<Option<Head<'_>>> {
         .and_then(|(_, value)| value.trim().parse::<usize>().ok())
         .filter(|length| *length <= MAX_ANSWER)
         .context("an answer has no content-length")?;
-    Ok(Some(Head { status, length: end + 4 + body }))
+    Ok(Some(Head { status, start: end + 4, length: end + 4 + body }))
+}
+
+/// A request with a JSON body.
+pub(super) fn post(path: &str, body: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let body = serde_json::to_vec(body)?;
+    let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: ");
+    let mut request = format!("{head}{}\r\n\r\n", body.len()).into_bytes();
+    request.extend(body);
+    Ok(request)
 }
 
 /// As many as the ceilings were measured with.
@@ -189,7 +207,7 @@ mod tests {
         let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 5\r\n\r\nabcde";
         let end = answer.len() - 5;
         assert_eq!(head(&answer[..end - 1]).unwrap(), None);
-        let complete = Some(Head { status: "202", length: answer.len() });
+        let complete = Some(Head { status: "202", start: end, length: answer.len() });
         assert_eq!(head(&answer[..end]).unwrap(), complete);
         assert_eq!(head(answer).unwrap(), complete);
         assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());

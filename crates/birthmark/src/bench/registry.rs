@@ -9,7 +9,7 @@
 //! ```
 
 mod disk;
-mod nodes;
+pub(super) mod nodes;
 
 use std::time::Duration;
 

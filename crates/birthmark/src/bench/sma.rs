@@ -17,8 +17,8 @@
 //! {…, "validate_per_s", "validate_ratio", "validate_v2_per_s", "validate_v2_ratio", "endorse_per_s", "endorse_ratio"}
 //! ```
 
-mod bare;
-mod cameras;
+pub(super) mod bare;
+pub(super) mod cameras;
 mod questions;
 
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use std::time::Duration;
 use axum::Router;
 use birthmark_core::endorsement::PublicKey;
 use birthmark_core::ids::{AuthorityId, NetworkId};
-use birthmark_core::network::EndorsementKeyState;
+use birthmark_core::network::{EndorsementKeyState, TokenKey};
 use birthmark_core::token::v2::{Opener, TokenSecretKey};
 use birthmark_service::auth::Authenticator;
 use birthmark_service::clock::SystemClock;
@@ -77,6 +77,7 @@ struct Authority {
     folder: TempDir,
     network: NetworkId,
     key: PublicKey,
+    token_key: TokenKey,
     cameras: Cameras,
 }
 
@@ -106,10 +107,10 @@ impl Authority {
         let token_key = statement.token_key.ok_or_else(|| anyhow::anyhow!("the authority has no token key"))?;
         let host = Host::new("bench-provision")?;
         let sma = open(folder.path(), network, Vec::new())?;
-        let cameras = Cameras::provision(bench, &host, &sma, token_key)?;
+        let cameras = Cameras::provision(bench, &host, &sma, bench.options.devices)?;
         host.block_on(sma.close());
         host.end()?;
-        Ok(Self { folder, network, key, cameras })
+        Ok(Self { folder, network, key, token_key, cameras })
     }
 
     fn version_1(&self, bench: &Bench, shape: Shape) -> anyhow::Result<Row> {
@@ -130,7 +131,7 @@ impl Authority {
         let turns = self.turns(bench, shape, bare, vec![instant], |questions, side| {
             let to = match side {
                 Side::Reference => secret.public(),
-                Side::Ours => self.cameras.token_key,
+                Side::Ours => self.token_key,
             };
             questions.version_2(most, shape, to)
         })?;
@@ -149,7 +150,7 @@ impl Authority {
         for turn in 0..=super::TURNS {
             bench.check()?;
             let alone = sign_all(&*signer, &questions.message(), bench.turn());
-            let requests = questions.version_2(most(bench, MOST_SIGNED), Shape::Single, self.cameras.token_key)?;
+            let requests = questions.version_2(most(bench, MOST_SIGNED), Shape::Single, self.token_key)?;
             let all = load::run(address, &load_of(bench, Shape::Single, requests))?;
             // The first turn warms up.
             if turn > 0 {
@@ -230,7 +231,7 @@ fn open(folder: &Path, network: NetworkId, signers: Vec<Arc<dyn Signer>>) -> any
 }
 
 /// Signatures a second of all processors together.
-fn sign_all(signer: &dyn Signer, message: &[u8], time: Duration) -> f64 {
+pub(super) fn sign_all(signer: &dyn Signer, message: &[u8], time: Duration) -> f64 {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let started = Instant::now();
     let until = started + time;

@@ -6,11 +6,17 @@ use birthmark_camera::device::{Credentials, Sealer};
 use birthmark_camera::queue::PhotoHashes;
 use birthmark_camera::upload;
 use birthmark_core::ImageHash;
+use birthmark_core::api::provision::AuthorityReference;
+use birthmark_core::ids::KeyIndex;
 use birthmark_core::submission::SubmissionJson;
 use birthmark_core::time::Clock as _;
+use birthmark_core::token::v1;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use rand_core::Rng as _;
+
+use super::load;
+use super::sma::cameras::Camera;
 
 /// One camera that never takes a picture.
 #[derive(Debug)]
@@ -31,20 +37,25 @@ impl Submissions {
         Ok(upload::submission(authority, &hashes, &sealed, SystemClock.now()))
     }
 
+    /// The same as a whole HTTP request.
+    pub(super) fn endorsed(&self) -> anyhow::Result<Vec<u8>> {
+        load::post("/api/v1/submit", &self.make()?)
+    }
+
     /// The next one as a whole HTTP request, with a token of version 1: blinding takes a millisecond, and
     /// many are needed.
     pub(super) fn request(&self) -> anyhow::Result<Vec<u8>> {
         let (authority, hashes) = (self.credentials.authority(), random_hashes());
         let submission = upload::submission(authority, &hashes, &self.sealer.seal(), SystemClock.now());
-        let body = serde_json::to_vec(&submission)?;
-        let mut request = format!(
-            "POST /api/v1/submit HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        )
-        .into_bytes();
-        request.extend(body);
-        Ok(request)
+        load::post("/api/v1/submit", &submission)
     }
+}
+
+/// The submission of some camera, with a token of version 1, as a whole HTTP request.
+pub(super) fn attested(authority: &AuthorityReference, camera: &Camera) -> anyhow::Result<Vec<u8>> {
+    let (id, key) = &camera.table;
+    let token = v1::seal((*id, key), KeyIndex::new(0)?, &camera.nuc_hash, &mut OsRng);
+    load::post("/api/v1/submit", &upload::submission(authority, &random_hashes(), &token, SystemClock.now()))
 }
 
 fn random_hashes() -> PhotoHashes {

@@ -29,7 +29,13 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Row> {
     Installation::serve_authority(&host, authority, &sma)?;
     let (credentials, sealer) = camera(&host, &sma, installation.folder.path())?;
     let submissions = Submissions::new(credentials, sealer);
-    let to = Counterparties { authority: authority_address, node, max_unfinished: 250_000, call_timeout: CALL };
+    let to = Counterparties {
+        authority: authority_address,
+        nodes: vec![url(node)],
+        max_unfinished: 250_000,
+        call_timeout: CALL,
+        database_url: None,
+    };
     installation.aggregator(&host, aggregator, to)?;
 
     let times = host.block_on(submit_all(bench, &url(address), &submissions));

@@ -1,5 +1,7 @@
 //! Rows `verify_hit`, `verify_miss`, `verify_proof`: a node's look-up beside a bare map behind axum.
 
+use std::net::SocketAddr;
+
 use birthmark_core::ImageHash;
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_service::client::{ClientOptions, HttpClient};
@@ -52,6 +54,16 @@ impl Question {
 }
 
 pub(super) fn measure(bench: &Bench, registry: &Registry, question: Question) -> anyhow::Result<Row> {
+    measure_at(bench, registry, registry.address, question)
+}
+
+/// The same, asked of whoever passes it on to the registry.
+pub(super) fn measure_at(
+    bench: &Bench,
+    registry: &Registry,
+    address: SocketAddr,
+    question: Question,
+) -> anyhow::Result<Row> {
     let _waiting = Waiting::new(format!("measuring {}", question.name()));
     let records = registry.records;
     // Spread over all records, in an order that no cache foresees.
@@ -74,7 +86,7 @@ pub(super) fn measure(bench: &Bench, registry: &Registry, question: Question) ->
     let proof = ours.record.as_ref().and_then(|record| record.proof.clone());
     let bare = Host::new("bench-bare")?;
     let reference = bare.serve_bare(bare::map(records, proof))?;
-    let measured = in_turns(bench, || load::run(reference, &load), || load::run(registry.address, &load));
+    let measured = in_turns(bench, || load::run(reference, &load), || load::run(address, &load));
     bare.end()?;
     let (references, turns) = measured?;
     let row = load::row(&references, &turns);

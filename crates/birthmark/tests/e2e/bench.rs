@@ -1,10 +1,14 @@
 //! `birthmark bench` measures every row that it promises. How quick anything is, no test can say.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::installation::{json_lines, run, stderr};
 
 #[test]
 fn every_row_is_measured() {
     let folder = tempfile::tempdir().unwrap();
+    // PostgreSQL has an account of its own.
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let small =
         ["--seconds", "1", "--devices", "500", "--records", "512", "--samples", "3", "--sensor-size", "640x480"];
     let within = ["bench", "--json", "--folder", folder.path().to_str().unwrap()];
@@ -29,11 +33,23 @@ fn every_row_is_measured() {
     for name in ["validate_per_s", "validate_ratio", "validate_v2_ratio", "endorse_per_s", "endorse_ratio"] {
         assert!(objects[0][name].as_f64().is_some_and(f64::is_finite), "{name}");
     }
+    let aggregator = ["confirmed", "chain", "endorsed", "verify", "postgres"].map(|name| format!("aggregator_{name}"));
+    for name in &aggregator {
+        assert!(
+            rows[name]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio.is_finite()),
+            "{name}: {}",
+            rows[name]
+        );
+    }
+    let lifted = ["confirmed_per_s", "confirmed_ratio", "chain_ratio", "verify_ratio", "postgres_ratio"];
+    for name in lifted.iter().chain(&["endorsed_per_s", "endorsed_ratio"]) {
+        assert!(objects[0][name].as_f64().is_some_and(f64::is_finite), "{name}");
+    }
     let registry = ["records", "finality", "disk", "proof", "absence", "reopen"];
     for name in registry.map(|name| format!("registry_{name}")) {
         assert!(rows[&name]["ours"].as_f64().is_some_and(f64::is_finite), "{name}: {}", rows[&name]);
     }
-    assert_eq!(rows.len(), compared.len() + alone.len() + registry.len(), "{rows:?}");
+    assert_eq!(rows.len(), compared.len() + alone.len() + aggregator.len() + registry.len(), "{rows:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
 

@@ -95,7 +95,7 @@ impl Drop for Demo {
     }
 }
 
-fn signal(signal: &str, target: &str) {
+pub(crate) fn signal(signal: &str, target: &str) {
     let status = Command::new("kill").args([signal, "--", target]).status().unwrap();
     assert!(status.success(), "kill {signal} {target}");
 }

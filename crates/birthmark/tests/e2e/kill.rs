@@ -10,6 +10,7 @@ use birthmark_core::api::submit::SubmissionStatus;
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::body::Kind;
 use birthmark_core::leaf::Leaf;
+use birthmark_core::network::Trust;
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::submission::SubmissionJson;
 use birthmark_core::tile::{Tile, TileKind, decode_entries};
@@ -58,8 +59,8 @@ async fn one_life(seed: u64) {
         send_unanswered(&aggregator, &captures, &mut answered, CAPTURES).await;
     }
     check_all_confirmed(&aggregator, &answered).await;
-    check_proofs(&demo).await;
-    check_log(&demo).await;
+    check_proofs(&demo.client("node"), &demo.trust(), CAPTURES).await;
+    check_log(&demo.client("node"), CAPTURES).await;
 }
 
 /// Sends, one after the other, every capture below `until` that has no receipt yet.
@@ -98,22 +99,21 @@ async fn check_all_confirmed(aggregator: &HttpClient, answered: &BTreeMap<u64, S
     }
 }
 
-async fn check_proofs(demo: &Demo) {
-    let (node, trust) = (demo.client("node"), demo.trust());
-    for number in 0..CAPTURES {
+/// Every capture is on record, with proofs that hold.
+pub(crate) async fn check_proofs(node: &HttpClient, trust: &Trust, captures: u64) {
+    for number in 0..captures {
         for hash in [raw_hash(number), jpeg_hash(number)] {
             let answer = node.get_json::<VerifyAnswer>(&format!("/api/v1/verify/{hash}")).await.unwrap().body;
             let record = answer.record.unwrap_or_else(|| panic!("capture {number} is not on record"));
             let proof = ProofBundle::parse(&record.proof.unwrap()).unwrap();
-            let verdict = verify(&[Candidate { kind: Kind::File, hash }], &proof, &trust).unwrap();
+            let verdict = verify(&[Candidate { kind: Kind::File, hash }], &proof, trust).unwrap();
             assert!(matches!(verdict, Verdict::Match(_)), "capture {number}");
         }
     }
 }
 
 /// Reads the whole log and counts in how many leaves each capture stands.
-async fn check_log(demo: &Demo) {
-    let node = demo.client("node");
+pub(crate) async fn check_log(node: &HttpClient, captures: u64) {
     let status = node.get_json::<Value>("/api/v1/status").await.unwrap().body;
     let size = status["checkpoint_size"].as_u64().unwrap();
     let mut leaves = Vec::new();
@@ -131,16 +131,16 @@ async fn check_log(demo: &Demo) {
             }
         }
     }
-    for number in 0..CAPTURES {
+    for number in 0..captures {
         assert_eq!(times.get(&raw_hash(number)), Some(&1), "leaves with capture {number}");
     }
 }
 
 /// Small, seeded, and the same everywhere (Steele, Lea, Flood 2014).
-struct SplitMix(u64);
+pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
-    const fn next(&mut self) -> u64 {
+    pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

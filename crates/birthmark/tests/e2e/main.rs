@@ -6,6 +6,8 @@ mod bench;
 #[cfg(test)]
 mod camera;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod enroll;

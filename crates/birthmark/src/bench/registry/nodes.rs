@@ -20,16 +20,16 @@ use crate::processes::{self, NodePorts};
 
 /// All nodes of a network.
 #[derive(Debug)]
-pub(super) struct Nodes(Vec<NodeProcess>);
+pub(in crate::bench) struct Nodes(Vec<NodeProcess>);
 
 /// One of them. It is killed when dropped.
 #[derive(Debug)]
-pub(super) struct NodeProcess {
+pub(in crate::bench) struct NodeProcess {
     folder: PathBuf,
     log: PathBuf,
     command: Command,
     child: Child,
-    pub(super) client: HttpClient,
+    pub(in crate::bench) client: HttpClient,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ struct Ready {
 
 impl Nodes {
     /// Starts all nodes of the network in `folder`, on free ports.
-    pub(super) fn start(folder: &Path, count: usize) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start(folder: &Path, count: usize) -> anyhow::Result<Self> {
         let commands = processes::nodes(folder, count, NodePorts { http: 0, p2p: 0 })?;
         let nodes = commands.into_iter().map(|(name, mut command)| {
             let (own, log) = (folder.join(&name), folder.join(format!("{name}.log")));
@@ -51,33 +51,33 @@ impl Nodes {
     }
 
     /// Waits until all can answer.
-    pub(super) async fn ready(&self) -> anyhow::Result<()> {
+    pub(in crate::bench) async fn ready(&self) -> anyhow::Result<()> {
         try_join_all(self.0.iter().map(|node| node.ask(ImageHash::of(b"")))).await?;
         Ok(())
     }
 
-    pub(super) fn clients(&self) -> Vec<HttpClient> {
+    pub(in crate::bench) fn clients(&self) -> Vec<HttpClient> {
         self.0.iter().map(|node| node.client.clone()).collect()
     }
 
     /// The first one, which is asked where one is enough.
-    pub(super) fn first(&self) -> anyhow::Result<&NodeProcess> {
+    pub(in crate::bench) fn first(&self) -> anyhow::Result<&NodeProcess> {
         self.0.first().context("a network without nodes")
     }
 
     /// The last one, which is killed.
-    pub(super) fn last(&mut self) -> anyhow::Result<&mut NodeProcess> {
+    pub(in crate::bench) fn last(&mut self) -> anyhow::Result<&mut NodeProcess> {
         self.0.last_mut().context("a network without nodes")
     }
 }
 
 impl NodeProcess {
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::bench) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// SIGKILL, and a new start.
-    pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
+    pub(in crate::bench) fn start_again(&mut self) -> anyhow::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         (self.child, self.client) = spawn(&mut self.command, &self.log)?;
@@ -85,7 +85,7 @@ impl NodeProcess {
     }
 
     /// What it answers about a hash. A node that has just started refuses until it can show a checkpoint.
-    pub(super) async fn ask(&self, hash: ImageHash) -> anyhow::Result<VerifyAnswer> {
+    pub(in crate::bench) async fn ask(&self, hash: ImageHash) -> anyhow::Result<VerifyAnswer> {
         let path = format!("/api/v1/verify/{hash}?proof=1");
         let deadline = Instant::now() + START;
         loop {

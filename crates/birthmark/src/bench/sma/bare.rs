@@ -37,7 +37,7 @@ impl Tables {
 }
 
 /// HKDF and AES-GCM.
-pub(super) fn version_1(cameras: &Cameras) -> Router {
+pub(in crate::bench) fn version_1(cameras: &Cameras) -> Router {
     let tables = Tables::of(cameras);
     router(move |question| {
         let token = question.camera_token.parse_sealed(None).ok()?;
@@ -46,7 +46,7 @@ pub(super) fn version_1(cameras: &Cameras) -> Router {
 }
 
 /// HPKE and the MAC, whose cost is the same with any device's key; the signature is left out on both sides.
-pub(super) fn version_2(cameras: &Cameras, opener: Opener) -> Router {
+pub(in crate::bench) fn version_2(cameras: &Cameras, opener: Opener) -> Router {
     let (tables, device_key) = (Tables::of(cameras), DeviceKey::from_bytes([1; 32]));
     router(move |question| {
         let token = question.camera_token.parse_sealed(None).ok()?;

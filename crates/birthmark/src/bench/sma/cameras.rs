@@ -7,7 +7,6 @@ use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{DeviceFamily, DeviceSerial, TableId};
 use birthmark_core::keytable::TableKey;
-use birthmark_core::network::TokenKey;
 use birthmark_core::token::NucHash;
 use birthmark_core::token::v2::DeviceKey;
 use birthmark_core::{base64, hex};
@@ -19,25 +18,23 @@ use crate::terminal::Waiting;
 
 /// The registry's cameras: about a hundred bytes each, taken from the memory of this process.
 #[derive(Debug)]
-pub(super) struct Cameras {
+pub(in crate::bench) struct Cameras {
     count: u32,
-    pub(super) token_key: TokenKey,
-    pub(super) known: Vec<Camera>,
+    pub(in crate::bench) known: Vec<Camera>,
     asked: AtomicU64,
 }
 
 /// What one camera seals with.
 #[derive(Debug)]
-pub(super) struct Camera {
-    pub(super) table: (TableId, TableKey),
-    pub(super) nuc_hash: NucHash,
-    pub(super) device_key: DeviceKey,
+pub(in crate::bench) struct Camera {
+    pub(in crate::bench) table: (TableId, TableKey),
+    pub(in crate::bench) nuc_hash: NucHash,
+    pub(in crate::bench) device_key: DeviceKey,
 }
 
 impl Cameras {
     /// Registers as many as the options say, in transactions of thousands.
-    pub(super) fn provision(bench: &Bench, host: &Host, sma: &Sma, token_key: TokenKey) -> anyhow::Result<Self> {
-        let count = bench.options.devices;
+    pub(in crate::bench) fn provision(bench: &Bench, host: &Host, sma: &Sma, count: u32) -> anyhow::Result<Self> {
         let progress = Waiting::with_length("provisioning cameras", u64::from(count.div_ceil(AT_ONCE)));
         let mut known = Vec::new();
         for from in (0..count).step_by(usize::try_from(AT_ONCE)?) {
@@ -50,16 +47,16 @@ impl Cameras {
             }
             progress.advance();
         }
-        Ok(Self { count, token_key, known, asked: AtomicU64::new(0) })
+        Ok(Self { count, known, asked: AtomicU64::new(0) })
     }
 
-    pub(super) const fn count(&self) -> u32 {
+    pub(in crate::bench) const fn count(&self) -> u32 {
         self.count
     }
 
     /// One after the other, far from the one before in the order of registration; none again before all were
     /// asked about.
-    pub(super) fn next(&self) -> Option<&Camera> {
+    pub(in crate::bench) fn next(&self) -> Option<&Camera> {
         let count = u64::try_from(self.known.len()).ok().filter(|count| *count > 0)?;
         let place = self.asked.fetch_add(1, Ordering::Relaxed).wrapping_mul(STEP) % count;
         self.known.get(usize::try_from(place).ok()?)

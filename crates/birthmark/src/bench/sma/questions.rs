@@ -12,8 +12,8 @@ use birthmark_core::token::v2::Seal;
 use birthmark_core::token::{Blinding, v1};
 use birthmark_service::random::OsRng;
 use rand_core::Rng as _;
-use serde::Serialize;
 
+use super::super::load;
 use super::cameras::{Camera, Cameras};
 
 /// Asks in the name of an aggregator.
@@ -93,10 +93,10 @@ impl<'a> Questions<'a> {
         let next = || make(self.cameras.next().context("there is no camera")?);
         (0..count / shape.questions())
             .map(|_| match shape {
-                Shape::Single => request("/validate", &next()?),
+                Shape::Single => load::post("/validate", &next()?),
                 Shape::Batch => {
                     let requests = (0..shape.questions()).map(|_| next()).collect::<anyhow::Result<_>>()?;
-                    request("/validate/batch", &BatchRequest { requests })
+                    load::post("/validate/batch", &BatchRequest { requests })
                 }
             })
             .collect()
@@ -126,14 +126,6 @@ impl Shape {
 /// Any network will do: it is only named.
 pub(super) fn network() -> NetworkId {
     NetworkId(Digest::of_parts(&[b"bench network"]))
-}
-
-fn request(path: &str, question: &impl Serialize) -> anyhow::Result<Vec<u8>> {
-    let body = serde_json::to_vec(question)?;
-    let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: ");
-    let mut request = format!("{head}{}\r\n\r\n", body.len()).into_bytes();
-    request.extend(body);
-    Ok(request)
 }
 
 fn index() -> anyhow::Result<KeyIndex> {
