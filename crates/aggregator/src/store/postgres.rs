@@ -157,7 +157,7 @@ impl Drop for PostgresStore {
 }
 
 /// Batches of submissions under way at once: one flushes while another is being written.
-const PIPELINES: usize = 4;
+const PIPELINES: usize = 2;
 /// Further connections, for everything else.
 const CONNECTIONS: usize = 8;
 /// Submissions of one transaction.
@@ -170,8 +170,10 @@ const SCHEMA: Schema = Schema {
     // The authority's: devices and image hashes never share a database.
     foreign: "device_registry",
     // Each statement has its index. What the planner makes of a table that was empty a minute ago would be
-    // kept until the next ANALYZE.
-    session: "SET enable_seqscan = off; SET enable_bitmapscan = off;",
+    // kept until the next ANALYZE. And it would make it anew for each array of keys, for the price of some twenty rows.
+    session:
+        "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+              SET plan_cache_mode = force_generic_plan;",
     steps: &[Step { name: "submissions", sql: include_str!("../../migrations/postgres/V1__submissions.sql") }],
 };
 

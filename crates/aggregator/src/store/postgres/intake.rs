@@ -1,10 +1,9 @@
-//! Taking submissions in: a batch with two look-ups and one statement.
+//! Taking submissions in: a batch with one statement, and two look-ups for those that were there before.
 //!
 //! For: the store's pipelines, and receipts. Not for: gathering (`birthmark_service::gather`).
 //!
-//! A row is inserted unless its idempotency key is there by then, whoever wrote it: the constraint decides,
-//! not the look-up before. Keys are inserted in their order, so that two batches never wait for each other in
-//! a circle.
+//! A row is inserted unless its idempotency key is there by then, whoever wrote it: the constraint decides. Keys are
+//! inserted in their order, so that two batches never wait for each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +17,7 @@ use uuid::Uuid;
 use super::members::Owner;
 use crate::pipeline::state::{Recorded, State};
 use crate::store::columns::{self, Keys, RowError, StateColumns};
-use crate::store::{Arrival, Intake, Receipt, StoreError, token};
+use crate::store::{Arrival, Intake, NewRow, Receipt, StoreError, token};
 
 type IntakeJob = Job<Vec<Arrival>, Result<Vec<Intake>, StoreError>>;
 
@@ -55,50 +54,30 @@ pub(super) async fn by_receipt(client: &Object, owner: Owner, id: Uuid) -> Resul
 
 /// One answer for each, in their order. What was written is durable.
 async fn take_in(client: &Object, owner: Owner, arrivals: &[(Keys, &Arrival)]) -> Result<Vec<Intake>, StoreError> {
-    let (mut known, recorded) = futures::try_join!(
-        by_keys(client, owner, arrivals.iter().map(|(keys, _)| keys)),
-        recorded(client, arrivals.iter().map(|(keys, _)| keys)),
-    )?;
-    let on_record = |keys: &Keys, arrival: &Arrival| {
-        let recorded = recorded.get(keys.digest.as_bytes().as_slice()).copied();
-        recorded.filter(|recorded| recorded.assurance >= arrival.row.aim())
-    };
     let mut fresh = BTreeMap::new();
-    for (keys, arrival) in arrivals {
-        let key = keys.idempotency.as_bytes().as_slice();
-        if arrival.place && !known.contains_key(key) && on_record(keys, arrival).is_none() {
-            // Of the same submission twice, the first is the one.
-            fresh.entry(key).or_insert((keys, *arrival));
-        }
+    for (keys, arrival) in arrivals.iter().filter(|(_, arrival)| arrival.place) {
+        // Of the same submission twice, the first is the one.
+        fresh.entry(keys.idempotency.as_bytes().as_slice()).or_insert((keys, *arrival));
     }
     let written = insert(client, owner, &fresh).await?;
-    // Written by another between look-up and insert; or even recorded, between the two look-ups.
-    let missed = arrivals.iter().filter(|(keys, arrival)| {
-        let key = keys.idempotency.as_bytes().as_slice();
-        let unwritten = fresh.get(key).is_some_and(|(_, first)| !written.contains(&first.row.receipt));
-        unwritten || (!known.contains_key(key) && on_record(keys, arrival).is_some())
-    });
-    let missed: Vec<_> = missed.map(|(keys, _)| keys).collect();
-    known.extend(by_keys(client, owner, missed.into_iter()).await?);
+    let is_written = |arrival: &Arrival| written.contains(&arrival.row.receipt);
+    // Nearly all are new. Of the others this tells why.
+    let others = || arrivals.iter().filter(|(_, arrival)| !is_written(arrival)).map(|(keys, _)| keys);
+    let (known, recorded) = futures::try_join!(by_keys(client, owner, others()), recorded(client, others()))?;
     arrivals
         .iter()
         .map(|(keys, arrival)| {
-            let (key, row) = (keys.idempotency.as_bytes().as_slice(), &arrival.row);
-            let new = |row: &crate::store::NewRow| Receipt {
-                id: row.receipt,
-                state: State::Received,
-                body: row.submission.body.clone(),
-                elsewhere: false,
-            };
-            if let Some(known) = known.get(key) {
+            if is_written(arrival) {
+                let NewRow { receipt, submission, .. } = &arrival.row;
+                let body = submission.body.clone();
+                return Ok(Intake::New(Receipt { id: *receipt, state: State::Received, body, elsewhere: false }));
+            }
+            if let Some(known) = known.get(keys.idempotency.as_bytes().as_slice()) {
                 return Ok(Intake::Repeat(known.clone()));
             }
-            if let Some(recorded) = on_record(keys, arrival) {
-                return Ok(Intake::OnRecord(recorded));
-            }
-            match fresh.get(key) {
-                Some((_, first)) if first.row.receipt == row.receipt => Ok(Intake::New(new(row))),
-                Some((_, first)) => Ok(Intake::Repeat(new(&first.row))),
+            let recorded = recorded.get(keys.digest.as_bytes().as_slice()).copied();
+            match recorded.filter(|recorded| recorded.assurance >= arrival.row.aim()) {
+                Some(recorded) => Ok(Intake::OnRecord(recorded)),
                 None if !arrival.place => Ok(Intake::NoPlace),
                 None => Err(StoreError::damaged(&RowError::Part("key"))),
             }
@@ -128,6 +107,9 @@ async fn recorded(
     keys: impl Iterator<Item = &Keys>,
 ) -> Result<BTreeMap<Vec<u8>, Recorded>, StoreError> {
     let digests: Vec<&[u8]> = keys.map(|keys| keys.digest.as_bytes().as_slice()).collect();
+    if digests.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let sql = "SELECT body_digest, tx_id, block_height, assurance FROM submission
                WHERE body_digest = ANY($1) AND state = 2 ORDER BY assurance";
     let statement = client.prepare_cached(sql).await?;
@@ -138,7 +120,7 @@ async fn recorded(
     rows.iter().map(record).collect()
 }
 
-/// Receipts of the rows that were written: those whose key nobody else had.
+/// Receipts of the rows that were written: those whose key nobody had, and whose body is not on record yet.
 async fn insert(
     client: &Object,
     owner: Owner,
@@ -154,7 +136,7 @@ async fn insert(
     let authorities: Vec<&str> = rows().map(|(_, row)| row.submission.body.authority.as_str()).collect();
     let bodies: Vec<&[u8]> = rows().map(|(keys, _)| keys.body.as_slice()).collect();
     let digests: Vec<&[u8]> = rows().map(|(keys, _)| keys.digest.as_bytes().as_slice()).collect();
-    let encode = |row: &crate::store::NewRow| token::encode(&row.submission.token, row.submission.binding.as_ref());
+    let encode = |row: &NewRow| token::encode(&row.submission.token, row.submission.binding.as_ref());
     let tokens: Vec<Vec<u8>> = rows().map(|(_, row)| encode(row)).collect();
     let aims: Vec<i16> = rows().map(|(_, row)| i16::from(row.aim() as u8)).collect();
     let times: Vec<i64> = rows().map(|(_, row)| row.received_at.0.cast_signed()).collect();
@@ -162,6 +144,9 @@ async fn insert(
                                        assurance, received_at)
                SELECT $1::integer, * FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[],
                                         $8::bytea[], $9::smallint[], $10::bigint[])
+                   AS fresh (receipt, idempotency_key, request_id, authority, body, body_digest, token, aim, received_at)
+               WHERE NOT EXISTS (SELECT FROM submission AS earlier
+                   WHERE earlier.body_digest = fresh.body_digest AND earlier.state = 2 AND earlier.assurance >= fresh.aim)
                ON CONFLICT (idempotency_key) DO NOTHING RETURNING receipt";
     let statement = client.prepare_cached(sql).await?;
     let written = client
