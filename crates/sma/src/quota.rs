@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::replay::Day;
 
-/// Passes of one device and day: at `warn` the operator is told, from `stop` on none passes.
+/// Passes of one device and day: at `warn` the operator is told, and at `stop`, from which on none passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Told once, at this pass of the day.
@@ -28,6 +28,15 @@ pub struct QuotaOverride {
     pub stop: Option<u32>,
 }
 
+/// What an operator is told of a camera at one of its passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// It has come near its quota.
+    Near,
+    /// This was the last pass of the day.
+    Last,
+}
+
 /// Passes of the latest day with any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -43,6 +52,17 @@ impl Default for Quota {
 }
 
 impl Quota {
+    /// What is to be told at this pass of the day.
+    pub(crate) const fn notice(self, count: u32) -> Option<Notice> {
+        if count == self.stop {
+            Some(Notice::Last)
+        } else if count == self.warn {
+            Some(Notice::Near)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn of_device(self, own: QuotaOverride) -> Self {
         Self { warn: own.warn.unwrap_or(self.warn), stop: own.stop.unwrap_or(self.stop) }
     }

@@ -164,8 +164,8 @@ impl Rules {
             Used::Counter(used) => device.highest.with(used.counter),
             Used::Token { .. } => device.highest,
         };
-        let warn = tally.count == self.policy.quota.of_device(device.quota).warn;
-        Pass { device: device.id, tally, highest, used, warn }
+        let notice = self.policy.quota.of_device(device.quota).notice(tally.count);
+        Pass { device: device.id, tally, highest, used, notice }
     }
 
     fn version_1(&self, opened: Option<TableId>, device: Option<&Standing>, prior: PriorUse, now: Minute) -> Verdict {

@@ -26,7 +26,7 @@ use crate::audit::{Act, AuditRow, AuditState, Deed};
 use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::endorsement_keys::life::{KeyList, KeyRecord};
 use crate::keys::MasterKey;
-use crate::quota::QuotaOverride;
+use crate::quota::{Notice, QuotaOverride};
 use crate::rules::{Prepared, Verdict};
 
 pub(crate) use birthmark_service::postgres::block_on;
@@ -127,8 +127,8 @@ pub(crate) enum Installed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Judged {
     pub(crate) verdicts: Vec<Verdict>,
-    /// Devices that have just come near their quota.
-    pub(crate) warned: Vec<DeviceSerial>,
+    /// What the operator is to be told of which device.
+    pub(crate) notices: Vec<(DeviceSerial, Notice)>,
 }
 
 /// An endorsement key as it is kept.

@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 use super::{Inner, Sma};
 use crate::endorser::EndorseError;
 use crate::question::{AskedToken, FormError, Question};
+use crate::quota::Notice;
 use crate::rules::Verdict;
 use crate::store::{Asked, StoreError};
 
@@ -28,8 +29,12 @@ impl Sma {
         let can_wait = questions.iter().all(|question| matches!(question.token, AskedToken::Bound(..)))
             && endorser.is_far_behind();
         let judged = store.judge(Asked { questions: prepared, now: clock.now().minute(), can_wait }).await?;
-        for serial in judged.warned {
-            tracing::warn!(%serial, "a camera nears its quota of the day; nothing else is known of its use");
+        for (serial, notice) in judged.notices {
+            let told = match notice {
+                Notice::Near => "a camera nears its quota of the day; nothing else is known of its use",
+                Notice::Last => "a camera has used up its quota; none of its tokens pass until the next day (UTC)",
+            };
+            tracing::warn!(%serial, "{told}");
         }
         Ok(judged.verdicts)
     }

@@ -12,7 +12,7 @@ use foldhash::HashMap;
 use crate::counters::{Highest, Slot, UsedCounter};
 use crate::devices::{DeviceId, Standing};
 use crate::keys::NucDigest;
-use crate::quota::Tally;
+use crate::quota::{Notice, Tally};
 use crate::replay::{Day, FirstUse, UseId};
 
 /// All that a batch of questions touches, as it is in the database.
@@ -42,8 +42,8 @@ pub(crate) struct Pass {
     /// The device's highest counter with this pass.
     pub(crate) highest: Highest,
     pub(crate) used: Used,
-    /// The operator is to be told that the device nears its quota.
-    pub(crate) warn: bool,
+    /// What the operator is to be told of it.
+    pub(crate) notice: Option<Notice>,
 }
 
 /// What passes no second time.

@@ -7,7 +7,7 @@ use crate::counters::Highest;
 use crate::devices::DeviceId;
 use crate::endorsement_keys::life::{self, KeyList, KeyRecord};
 use crate::question::{AskedToken, Question};
-use crate::quota::{QuotaOverride, Tally};
+use crate::quota::{Notice, QuotaOverride, Tally};
 use crate::tables::AssignedTables;
 use crate::testing::desk::{self, Camera, KEY, NOW};
 use crate::validation::Opening;
@@ -252,8 +252,8 @@ fn passes_count_for_both_versions_and_warn_once() {
     let (low, last) = (scene.camera.version_2(4), scene.camera.version_1());
     let (verdicts, passes) = scene.judge(&[&one, &one, &two, &two, &low, &last], &mut scene.loaded());
     assert!(verdicts.iter().all(|verdict| !matches!(verdict, Verdict::Failed(_))));
-    let counted: Vec<_> = passes.iter().map(|pass| (pass.tally.count, pass.highest.value(), pass.warn)).collect();
-    assert_eq!(counted, [(7_999, 9, false), (8_000, 10, true), (8_001, 10, false), (8_002, 10, false)]);
+    let counted: Vec<_> = passes.iter().map(|pass| (pass.tally.count, pass.highest.value(), pass.notice)).collect();
+    assert_eq!(counted, [(7_999, 9, None), (8_000, 10, Some(Notice::Near)), (8_001, 10, None), (8_002, 10, None)]);
 }
 
 #[test]

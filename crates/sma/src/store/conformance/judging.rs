@@ -9,7 +9,7 @@ use crate::counters::Highest;
 use crate::devices::Status;
 use crate::endorsement_keys::life::KeyRecord;
 use crate::question::{AskedToken, Question};
-use crate::quota::QuotaOverride;
+use crate::quota::{Notice, QuotaOverride};
 use crate::rules::Verdict;
 use crate::store::{KeyChange, KeysChanged, StoreError};
 use crate::testing::desk::{Camera, DAY, Desk, NOW, act, asked_anew, key_deed, rotation};
@@ -143,10 +143,11 @@ pub(super) async fn quota_stops_new_tokens_and_not_repeats(place: &dyn Place) {
     let limits = QuotaOverride { warn: Some(2), stop: Some(3) };
     desk.store.set_quota(camera.serial.clone(), limits, act()).await.unwrap();
     let (token, bound) = (camera.version_1(), camera.version_2(1));
-    assert_eq!(desk.ask_batch(&[&token]).await.warned, []);
+    assert_eq!(desk.ask_batch(&[&token]).await.notices, []);
     let judged = desk.ask_batch(&[&bound, &bound]).await;
-    assert_eq!(judged.warned.as_slice(), std::slice::from_ref(&camera.serial));
-    assert_eq!(desk.ask_batch(&[&token, &bound, &camera.version_1()]).await.warned, []);
+    assert_eq!(judged.notices, [(camera.serial.clone(), Notice::Near)]);
+    let judged = desk.ask_batch(&[&token, &bound, &camera.version_1()]).await;
+    assert_eq!(judged.notices, [(camera.serial.clone(), Notice::Last)]);
     // Full.
     for question in [camera.version_1(), camera.version_2(2), camera.version_2(1), asked_anew(&token)] {
         assert_eq!(desk.ask(&question).await, INVALID);

@@ -16,6 +16,7 @@ use super::{AskedJob, devices, keys};
 use crate::counters::UsedCounter;
 use crate::devices::DeviceId;
 use crate::keys::NucDigest;
+use crate::quota::Notice;
 use crate::replay::{FirstUse, RepeatDigest, UseId};
 use crate::rules::{self, Loaded, Pass, Prepared, PreparedToken, Rules, SigningKey};
 use crate::store::{Judged, StoreError};
@@ -63,20 +64,21 @@ async fn attempt(client: &mut Object, rules: &Rules, jobs: &[AskedJob]) -> Resul
     for job in jobs {
         let before = passes.len();
         let verdicts = rules.judge(&job.work.questions, job.work.now, &mut loaded, &mut passes);
-        judged.push((verdicts, warned(passes.get(before..).unwrap_or_default())));
+        judged.push((verdicts, notices(passes.get(before..).unwrap_or_default())));
     }
     write(&transaction, &passes).await?;
-    let near: Vec<_> = judged.iter().flat_map(|(_, warned)| warned).copied().collect();
-    let serials = if near.is_empty() { Vec::new() } else { devices::serials(&transaction, &near).await? };
+    let told: Vec<_> = judged.iter().flat_map(|(_, notices)| notices).map(|(id, _)| *id).collect();
+    let serials = if told.is_empty() { Vec::new() } else { devices::serials(&transaction, &told).await? };
     transaction.commit().await?;
-    let serials = |ids: Vec<DeviceId>| {
-        serials.iter().filter(|(id, _)| ids.contains(id)).map(|(_, serial)| serial.clone()).collect()
+    let serial = |id| serials.iter().find(|(known, _)| *known == id).map(|(_, serial)| serial.clone());
+    let named = |notices: Vec<(DeviceId, Notice)>| {
+        notices.into_iter().filter_map(|(id, notice)| Some((serial(id)?, notice))).collect()
     };
-    Ok(judged.into_iter().map(|(verdicts, ids)| Judged { verdicts, warned: serials(ids) }).collect())
+    Ok(judged.into_iter().map(|(verdicts, notices)| Judged { verdicts, notices: named(notices) }).collect())
 }
 
-fn warned(passes: &[Pass]) -> Vec<DeviceId> {
-    passes.iter().filter(|pass| pass.warn).map(|pass| pass.device).collect()
+fn notices(passes: &[Pass]) -> Vec<(DeviceId, Notice)> {
+    passes.iter().filter_map(|pass| Some((pass.device, pass.notice?))).collect()
 }
 
 async fn load(transaction: &Transaction<'_>, questions: &[&Prepared]) -> Result<Loaded, StoreError> {

@@ -149,7 +149,7 @@ mod tests {
 
     fn pass(device: i64, used: Used) -> Pass {
         let tally = Tally { day: Day(20_061), count: 7 };
-        Pass { device: DeviceId(device), tally, highest: Highest::from_value(9).unwrap(), used, warn: false }
+        Pass { device: DeviceId(device), tally, highest: Highest::from_value(9).unwrap(), used, notice: None }
     }
 
     fn token(byte: u8, named: bool) -> Used {
@@ -209,7 +209,7 @@ mod tests {
                 };
                 let tally = Tally { day: Day(day), count };
                 let highest = Highest::from_value(number - 1).unwrap();
-                Pass { device: DeviceId(device % 4), tally, highest, used, warn: false }
+                Pass { device: DeviceId(device % 4), tally, highest, used, notice: None }
             }).collect();
             let mut expected = Part::default();
             expected.add(&passes);

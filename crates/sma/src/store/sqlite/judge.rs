@@ -10,6 +10,7 @@ use super::work::AskedJob;
 use super::{devices, keys};
 use crate::counters::{Slot, UsedCounter};
 use crate::devices::DeviceId;
+use crate::quota::Notice;
 use crate::replay::{FirstUse, RepeatDigest, UseId};
 use crate::rules::{Loaded, Prepared, PreparedToken, Rules};
 use crate::store::{Judged, StoreError};
@@ -51,17 +52,17 @@ fn answer(connection: &Connection, rules: &Rules, state: &mut State, jobs: &[Ask
         let before = passes.len();
         answers.push(found.map(|()| {
             let verdicts = rules.judge(&job.work.questions, job.work.now, &mut loaded, &mut passes);
-            let near = passes.iter().skip(before).filter(|pass| pass.warn).map(|pass| pass.device).collect();
-            (verdicts, near)
+            let told = passes.iter().skip(before).filter_map(|pass| Some((pass.device, pass.notice?)));
+            (verdicts, told.collect::<Vec<_>>())
         }));
     }
-    let serial = |id: DeviceId| devices::serial(connection, id);
+    let named = |(id, notice): (DeviceId, Notice)| Ok((devices::serial(connection, id)?, notice));
     let answers = answers
         .into_iter()
         .map(|answer| match answer {
-            Ok((verdicts, near)) => {
-                let near: Vec<DeviceId> = near;
-                Ok(Ok(Judged { verdicts, warned: near.into_iter().map(serial).collect::<Result<_, _>>()? }))
+            Ok((verdicts, told)) => {
+                let notices = told.into_iter().map(named).collect::<rusqlite::Result<_>>()?;
+                Ok(Ok(Judged { verdicts, notices }))
             }
             Err(error) => Ok(Err(error)),
         })

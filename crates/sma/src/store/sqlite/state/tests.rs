@@ -80,7 +80,7 @@ fn token(device: i64, count: u32) -> Pass {
         tally: Tally { day: Day(7), count },
         highest: Highest::default(),
         used,
-        warn: false,
+        notice: None,
     }
 }
 
