@@ -4,6 +4,7 @@
 //! For: flags, the seed's printed steps, exit codes. [`session`] ties a camera's parts together; `demo`
 //! uses it too. Not for: any of those parts (`birthmark-camera`).
 
+mod element;
 mod enroll;
 mod provision;
 mod queue;
@@ -18,18 +19,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::Step;
-use birthmark_camera::device::{self, TokenVersion};
+use birthmark_camera::device::{self, ElementKind, TokenVersion};
 use birthmark_camera::queue::PhotoState;
 use birthmark_camera::sensor::simulated::{self, Scene};
 use birthmark_camera::upload::Outcome;
 use birthmark_service::random::OsRng;
-use birthmark_service::shutdown;
+use birthmark_service::{process, shutdown};
 use clap::Subcommand;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal::{Waiting, complain, note, say};
+use element::ElementArgs;
 pub(crate) use session::{Opening, Session};
 
 /// The camera.
@@ -88,6 +90,8 @@ pub(crate) struct CaptureArgs {
     /// has a device key.
     #[arg(long, value_enum, value_name = "VERSION")]
     token: Option<Token>,
+    #[command(flatten)]
+    element: ElementArgs,
     /// Wait until everything is on record; exit 3 if it does not come to that within two minutes, or 20
     /// seconds where nobody answers.
     #[arg(long)]
@@ -130,6 +134,8 @@ impl Tally {
 }
 
 pub(crate) fn run(command: &Command) -> ExitCode {
+    // Keys are in memory while they are used; they must not be in a file after a crash.
+    process::forbid_core_dumps();
     let outcome = match command {
         Command::Init(args) => init(&args.config).map(|()| ExitCode::SUCCESS),
         Command::Queue(command) => block_on(queue::run(command)).map(|()| ExitCode::SUCCESS),
@@ -166,6 +172,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
         scene: args.scene.clone().map_or(Scene::Procedural, Scene::Photograph),
         size: args.sensor_size,
         frames: count.into(),
+        element: args.element.choice(),
     };
     let quiet = args.json;
     let steps = move |step: Step| {
@@ -175,7 +182,7 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
         }
     };
     let mut session = Session::open(opening, args.token.map(Into::into)).await?;
-    let version = session.credentials.token_version();
+    let (version, element) = (session.credentials.token_version(), session.credentials.element());
     let mut tally = Tally::default();
     let mut taken = Vec::new();
     let (uploader, done) = (session.uploader(), CancellationToken::new());
@@ -219,11 +226,11 @@ async fn capture(args: &CaptureArgs) -> anyhow::Result<Tally> {
         }
     }
     session.close().await;
-    report(args, &tally, version);
+    report(args, &tally, version, element);
     Ok(tally)
 }
 
-fn report(args: &CaptureArgs, tally: &Tally, version: TokenVersion) {
+fn report(args: &CaptureArgs, tally: &Tally, version: TokenVersion, element: ElementKind) {
     let captured = tally.per_capture_ms.len();
     if args.json {
         say(json!({
@@ -235,6 +242,7 @@ fn report(args: &CaptureArgs, tally: &Tally, version: TokenVersion) {
                 TokenVersion::V1 => 1,
                 TokenVersion::V2 => 2,
             },
+            "secure_element": element.as_str(),
             "per_capture_ms": tally.per_capture_ms,
             "peak_rss_mb": peak_rss_mb(),
         }));

@@ -10,7 +10,9 @@ use birthmark_service::logging::{self, LogFormat, Verbosity};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{bench, camera, demo, load, network, roles, terminal, verify};
+#[cfg(feature = "servers")]
+use crate::{bench, demo, load, network, roles};
+use crate::{camera, terminal, verify};
 
 /// Proves that a photograph came from a real camera.
 #[derive(Debug, Parser)]
@@ -29,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the whole system on this machine: photograph, register, verify.
+    #[cfg(feature = "servers")]
     Demo(demo::Args),
     /// Check that files are the ones that cameras registered.
     Verify(verify::Args),
@@ -37,26 +40,35 @@ enum Command {
     Camera(camera::Command),
     /// The manufacturer authority: provision cameras, validate tokens.
     #[command(subcommand)]
+    #[cfg(feature = "servers")]
     Sma(roles::sma::Command),
     /// The aggregator: take submissions and see them registered.
     #[command(subcommand)]
+    #[cfg(feature = "servers")]
     Aggregator(roles::aggregator::Command),
     /// A registry node: order, record, prove.
     #[command(subcommand)]
+    #[cfg(feature = "servers")]
     Node(roles::node::Command),
     /// A witness of other logs: sign that they have only ever grown.
     #[command(subcommand)]
+    #[cfg(feature = "servers")]
     Witness(roles::witness::Command),
     /// Check a stopped node's ledger: the same as `node fsck`.
+    #[cfg(feature = "servers")]
     Fsck(roles::node::upkeep::FsckArgs),
     /// Start a network, and change who runs it.
     #[command(subcommand)]
+    #[cfg(feature = "servers")]
     Network(network::Command),
     /// Add a bearer token to a credentials file and print it, once.
+    #[cfg(feature = "servers")]
     Credential(roles::credential::Args),
     /// Submit many captures at once and see that none is lost.
+    #[cfg(feature = "servers")]
     Load(load::Args),
     /// Measure what each path costs on this machine, beside a reference.
+    #[cfg(feature = "servers")]
     Bench(bench::Args),
     /// Print a completion script for a shell.
     Completions {
@@ -77,6 +89,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return usage(&error, &arguments),
     };
     let verbosity = match cli.command {
+        #[cfg(feature = "servers")]
         Command::Sma(_) | Command::Aggregator(_) | Command::Node(_) | Command::Witness(_) => Verbosity::Server,
         _ => Verbosity::Command,
     };
@@ -86,30 +99,44 @@ pub(crate) fn run() -> ExitCode {
     }
     birthmark_service::process::raise_open_files();
     // That nobody could read what a check found is "could not be checked".
-    let checks =
-        matches!(cli.command, Command::Verify(_) | Command::Fsck(_) | Command::Node(roles::node::Command::Fsck(_)));
+    let checks = match cli.command {
+        Command::Verify(_) => true,
+        #[cfg(feature = "servers")]
+        Command::Fsck(_) | Command::Node(roles::node::Command::Fsck(_)) => true,
+        _ => false,
+    };
     let unsaid = if checks { ExitCode::from(3) } else { ExitCode::FAILURE };
     terminal::settle(carry_out(cli.command), unsaid)
 }
 
 fn carry_out(command: Command) -> ExitCode {
     let outcome = match command {
+        #[cfg(feature = "servers")]
         Command::Bench(args) => return bench::run(&args),
+        #[cfg(feature = "servers")]
         Command::Demo(args) => return demo::run(&args),
+        #[cfg(feature = "servers")]
         Command::Load(args) => return load::run(&args),
         Command::Verify(args) => return verify::run(&args),
         Command::Camera(command) => return camera::run(&command),
+        #[cfg(feature = "servers")]
         Command::Sma(command) => roles::sma::run(command),
+        #[cfg(feature = "servers")]
         Command::Aggregator(command) => roles::aggregator::run(command),
+        #[cfg(feature = "servers")]
         Command::Node(command) => {
             return roles::node::run(command).unwrap_or_else(|error| {
                 terminal::complain(&error);
                 ExitCode::FAILURE
             });
         }
+        #[cfg(feature = "servers")]
         Command::Witness(command) => roles::witness::run(command),
+        #[cfg(feature = "servers")]
         Command::Fsck(args) => return roles::node::upkeep::fsck(&args),
+        #[cfg(feature = "servers")]
         Command::Network(command) => network::run(&command),
+        #[cfg(feature = "servers")]
         Command::Credential(args) => roles::credential::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "birthmark", &mut std::io::stdout());

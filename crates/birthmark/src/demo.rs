@@ -25,7 +25,7 @@ use birthmark_camera::sensor::simulated::Scene;
 use birthmark_service::shutdown;
 
 use crate::camera::Token;
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal::{complain, note};
 use children::{Addresses, AggregatorArgs, Ports};
 use folder::Folder;

@@ -37,7 +37,7 @@ use rand_core::Rng as _;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal::{Waiting, complain, note, say};
 
 /// Flags of `load`.

@@ -91,10 +91,5 @@ impl Listening {
     }
 }
 
-/// One runtime for a server's life.
-pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?.block_on(work)
-}
-
 const PARENT_GRACE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(20);

@@ -23,7 +23,7 @@ use birthmark_core::verify::{Candidate, Verdict, VerifyError, verify};
 use birthmark_service::client::{ClientError, HttpClient};
 use birthmark_service::clock::SystemClock;
 
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal::{Waiting, complain};
 
 pub(crate) use report::{Matched, Outcome};

@@ -30,6 +30,7 @@ use birthmark_core::ImageHash;
 use birthmark_core::image_data::jpeg_image_data;
 use birthmark_core::time::Clock;
 
+use crate::device::ElementKind;
 use crate::dng::{self, DngWriteError};
 use crate::durable_file::{DurableFileError, IfTaken, write_durably};
 use crate::exif::{CaptureDetails, CaptureTime, ExifError, TimeSource};
@@ -58,6 +59,8 @@ pub struct CameraSettings<S> {
     pub clock: Arc<dyn Clock>,
     /// How far to trust that.
     pub time_source: TimeSource,
+    /// Where the keys are that will vouch for the photographs; said in the steps.
+    pub element: ElementKind,
 }
 
 /// A camera at work on one data folder.
@@ -212,7 +215,7 @@ impl<S: Sensor> Camera<S> {
         let details = CaptureDetails { metadata: &metadata, time };
         let files = Files::of(frame);
         let made = files.write(&self.settings.data, &raw, picture, &details)?;
-        on_step(Step::RawHashed { hash: made.hashes.raw });
+        on_step(Step::RawHashed { hash: made.hashes.raw, element: self.settings.element });
         on_step(Step::JpegProcessed { bytes: made.jpeg_bytes });
         on_step(Step::ProcessedHashed { hash: made.hashes.processed });
         let Files { jpeg, dng } = files;

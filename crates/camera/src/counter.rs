@@ -23,7 +23,11 @@ use std::path::{Path, PathBuf};
 use birthmark_service::lock::{FileLock, LockError};
 use birthmark_service::secret_file::{self, FileMode, SecretFileError};
 
-pub use token_numbers::TokenNumbers;
+use crate::device::TpmError;
+
+#[cfg(feature = "tpm")]
+pub(crate) use token_numbers::BLOCK;
+pub use token_numbers::{NumberSource, TokenNumbers};
 
 /// One of a configuration's counters.
 #[derive(Clone, Debug)]
@@ -70,6 +74,9 @@ pub enum CounterError {
     /// The new number could not be stored.
     #[error(transparent)]
     Write(#[from] SecretFileError),
+    /// The secure element that counts did not.
+    #[error(transparent)]
+    Element(#[from] TpmError),
     /// There is no number left.
     #[error("{}: every {number} is used up", path.display())]
     Exhausted {
@@ -98,13 +105,24 @@ impl Counter {
     /// Takes `count` numbers in a row, none of them below `at_least` (for a folder that already holds
     /// photographs while the counter is gone). They count as used once this returns. Blocks.
     pub fn reserve(&self, count: u64, at_least: u64) -> Result<Range<u64>, CounterError> {
-        let _lock = FileLock::wait(&self.path.with_added_extension("lock"))?;
+        let _lock = self.lock()?;
         let start = self.read()?.max(at_least).max(FIRST);
         // Frames go into SQLite, whose integers are signed, and the authority takes no token beyond that.
         let end = start.checked_add(count).filter(|end| i64::try_from(*end).is_ok());
         let end = end.ok_or_else(|| CounterError::Exhausted { path: self.path.clone(), number: self.series.number })?;
         secret_file::replace(&self.path, format!("{end}\n").as_bytes(), FileMode::Secret)?;
         Ok(start..end)
+    }
+
+    /// The next number, without taking it.
+    #[cfg(feature = "tpm")]
+    pub(crate) fn next(&self) -> Result<u64, CounterError> {
+        self.read()
+    }
+
+    /// Waits until no other process takes numbers, wherever they are counted.
+    pub(crate) fn lock(&self) -> Result<FileLock, CounterError> {
+        Ok(FileLock::wait(&self.path.with_added_extension("lock"))?)
     }
 
     fn read(&self) -> Result<u64, CounterError> {

@@ -17,23 +17,24 @@
 //! it, never version 1 in silence. So is a network file that takes version 2 only, where there is no
 //! `device_key`. Version 1 is sealed with a `device_key` only if the caller asks for it.
 
+pub mod element;
 mod error;
 mod fetch;
 mod network_file;
 mod provision;
 mod sealer;
 mod succession;
+#[cfg(feature = "tpm")]
+pub mod tpm;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use birthmark_core::api::provision::{AuthorityReference, DeviceConfig, SecretBase64};
 use birthmark_core::base64;
 use birthmark_core::ids::{DeviceSerial, TableId};
-use birthmark_core::json;
 use birthmark_core::keytable::TableKey;
 use birthmark_core::network::MinTokenVersion;
 use birthmark_core::token::NucHash;
@@ -44,12 +45,17 @@ use zeroize::Zeroizing;
 
 use crate::counter::TokenNumbers;
 use crate::sensor::simulated::DeviceSeed;
+use element::Opened;
 use network_file::NetworkSource;
 
+pub use element::{ElementChoice, ElementError, ElementKind, Health, SecureElement, Stored, TpmError};
 pub use error::{ConfigError, DeviceError, Missing};
 pub use fetch::{FetchError, NetworkPlace, fetch_network};
 pub use network_file::{NetworkFile, NetworkFileError, RenewalError};
-pub use provision::{IfProvisioned, ProvisionError, provision, provision_request, write_config};
+pub use provision::{
+    History, IfProvisioned, ProvisionError, keep_config, provision, provision_request, read_handed_out,
+    restore_numbers, write_config,
+};
 pub use sealer::{SealError, Sealed, Sealer};
 pub use succession::{Refusal, Succession};
 
@@ -61,6 +67,7 @@ pub struct Credentials {
     authority: AuthorityReference,
     aggregator_url: String,
     nuc_hash: NucHash,
+    element: ElementKind,
     sealing: Sealing,
 }
 
@@ -96,7 +103,19 @@ impl Credentials {
 
     /// As [`Credentials::load`], for one version of the token and no other.
     pub fn load_for(path: &Path, nuc_hash: NucHash, version: Option<TokenVersion>) -> Result<Self, DeviceError> {
-        Self::at(path, read_config(path)?, nuc_hash, version)
+        Self::open(path, nuc_hash, version, &ElementChoice::default())
+    }
+
+    /// As [`Credentials::load_for`], with the keys in this secure element.
+    pub fn open(
+        path: &Path,
+        nuc_hash: NucHash,
+        version: Option<TokenVersion>,
+        element: &ElementChoice,
+    ) -> Result<Self, DeviceError> {
+        let stored = Stored::read(path)?;
+        let opened = element.for_stored(&stored)?.open(path, stored)?;
+        Self::of_opened(path, opened, nuc_hash, version)
     }
 
     /// Checks a configuration that belongs to `path`, whether it is written there already or not: its
@@ -107,10 +126,20 @@ impl Credentials {
         nuc_hash: NucHash,
         version: Option<TokenVersion>,
     ) -> Result<Self, DeviceError> {
+        Self::of_opened(path, Opened::software(path, config), nuc_hash, version)
+    }
+
+    fn of_opened(
+        path: &Path,
+        opened: Opened,
+        nuc_hash: NucHash,
+        version: Option<TokenVersion>,
+    ) -> Result<Self, DeviceError> {
+        let Opened { element, config, numbers } = opened;
         let wrong = |cause| DeviceError::Config { path: path.to_owned(), cause };
         let device_key = device_key(&config).map_err(wrong)?;
         let network = config.network.clone();
-        let credentials = Self::version_1(config, nuc_hash).map_err(wrong)?;
+        let credentials = Self { element, ..Self::version_1(config, nuc_hash).map_err(wrong)? };
         let source = network.as_ref().and_then(NetworkSource::parse);
         let wanted = match (version, &device_key) {
             (Some(TokenVersion::V1), _) => false,
@@ -130,7 +159,7 @@ impl Credentials {
         sealer::keys(&network.current(), authority)
             .or_else(|_| sealer::keys(network.provisioned(), authority))
             .map_err(|cause| wrong(cause.into()))?;
-        let v2 = V2 { device_key, network, numbers: TokenNumbers::beside(path) };
+        let v2 = V2 { device_key, network, numbers };
         Ok(Self { sealing: Sealing::V2(Arc::new(v2)), ..credentials })
     }
 
@@ -163,6 +192,7 @@ impl Credentials {
             authority: config.manufacturer_cert,
             aggregator_url: config.aggregator_url,
             nuc_hash,
+            element: ElementKind::Software,
             sealing: Sealing::V1,
         })
     }
@@ -175,6 +205,11 @@ impl Credentials {
     /// Who vouches for it.
     pub const fn authority(&self) -> &AuthorityReference {
         &self.authority
+    }
+
+    /// Where its keys are kept.
+    pub const fn element(&self) -> ElementKind {
+        self.element
     }
 
     /// Where to submit, unless told otherwise.
@@ -249,17 +284,6 @@ pub fn simulated_seed(config: &Path, rng: &mut impl CryptoRng) -> Result<DeviceS
     }
     let kept = secret_file::read(&path, 32)?;
     <[u8; 32]>::try_from(kept.as_slice()).map(DeviceSeed::from_bytes).map_err(|_| DeviceError::Seed { path })
-}
-
-/// Reads the file as far as JSON goes.
-fn read_config(path: &Path) -> Result<DeviceConfig, DeviceError> {
-    let bytes = secret_file::read(path, MAX_CONFIG).map_err(|error| match error {
-        SecretFileError::Io { path, source } if source.kind() == io::ErrorKind::NotFound => {
-            DeviceError::NotProvisioned { path }
-        }
-        other => other.into(),
-    })?;
-    json::from_slice(&bytes).map_err(|cause| DeviceError::Json { path: path.to_owned(), cause })
 }
 
 fn tables(config: &DeviceConfig, own: &(TableId, TableKey)) -> Result<Vec<(TableId, TableKey)>, ConfigError> {

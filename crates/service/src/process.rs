@@ -1,8 +1,8 @@
-//! The limits that the system sets to this process.
+//! What the system lets this process do, and others do to it.
 //!
 //! For: the binary, once at its start. Not for: limits that we set to clients (`server::Limits`).
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// Raises the limit on open files to the hard limit and returns what is in force; `None` is unlimited.
 ///
@@ -19,9 +19,23 @@ pub fn raise_open_files() -> Option<u64> {
     }
 }
 
+/// Has the system write no memory of this process to a file when it crashes, and lets no other process of
+/// the same user look into it. For processes that hold keys.
+pub fn forbid_core_dumps() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "cannot forbid core dumps; they would hold this process's keys");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn process_that_holds_keys_is_not_dumped() {
+        forbid_core_dumps();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn limit_on_open_files_reaches_the_hard_limit() {

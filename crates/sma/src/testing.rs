@@ -62,6 +62,7 @@ pub(crate) fn camera_request(number: u8) -> ProvisionRequest {
         device_family: DeviceFamily::new("Raspberry Pi HQ Camera").unwrap(),
         nuc_hash: nuc_hex(number),
         min_token_version: 1,
+        tpm: None,
     }
 }
 

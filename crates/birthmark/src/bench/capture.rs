@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use birthmark_camera::capture::{Camera, CameraSettings, Step};
+use birthmark_camera::device::ElementKind;
 use birthmark_camera::exif::{CaptureDetails, CaptureTime, TimeSource};
 use birthmark_camera::queue::Queue;
 use birthmark_camera::sensor::simulated::SimulatedImx477;
@@ -47,6 +48,7 @@ pub(super) fn measure(bench: &Bench, mut sensor: SimulatedImx477) -> anyhow::Res
         sensor,
         clock: Arc::new(SystemClock),
         time_source: TimeSource::Unsynced,
+        element: ElementKind::Software,
     };
     let (mut camera, _) = Camera::open(settings)?;
     let (mut times, mut bytes) = (Vec::new(), 0);

@@ -146,6 +146,7 @@ pub(super) fn camera(host: &Host, sma: &Sma, folder: &Path) -> anyhow::Result<(A
         device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
         nuc_hash: fingerprint.to_string(),
         min_token_version: 1,
+        tpm: None,
     };
     let config = host.block_on(sma.provision(request))?;
     let own = folder.join("camera");

@@ -6,15 +6,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use birthmark_camera::device::{self, Credentials, IfProvisioned, NetworkPlace, TokenVersion};
+use birthmark_camera::device::{self, Credentials, History, NetworkPlace, TokenVersion};
 use birthmark_camera::sensor::simulated;
+use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
+use birthmark_core::time::Clock as _;
 use birthmark_core::token::NucHash;
 use birthmark_service::client::BearerToken;
+use birthmark_service::clock::{EARLIEST, SystemClock};
 use birthmark_service::random::OsRng;
 use birthmark_service::secret_file;
 
 use super::Token;
+use super::element::ElementArgs;
 use crate::terminal::{Waiting, note};
 
 /// Flags of `camera provision`.
@@ -38,11 +42,19 @@ pub(crate) struct ProvisionArgs {
     /// The oldest token that the authority is to accept from this camera.
     #[arg(long, value_enum, default_value_t = Token::V2, value_name = "VERSION")]
     token: Token,
+    /// A configuration that the authority has handed out already, such as by `sma device reprovision`: its
+    /// keys go into the secure element. Delete the file afterwards.
+    #[arg(long, value_name = "FILE", conflicts_with = "serial")]
+    import: Option<PathBuf>,
+    #[command(flatten)]
+    element: ElementArgs,
 }
 
 pub(super) async fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
     let config = &args.config;
-    if config.try_exists().with_context(|| format!("cannot look for {}", config.display()))? {
+    if let Some(file) = &args.import {
+        import(args, file)?;
+    } else if config.try_exists().with_context(|| format!("cannot look for {}", config.display()))? {
         note(format_args!("{} is there already and is kept", config.display()));
     } else {
         ask(args).await?;
@@ -51,12 +63,16 @@ pub(super) async fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
         let _waiting = Waiting::new("fetching the network file");
         device::fetch_network(config).await?
     };
-    let credentials = load(config, args.token)?;
+    if device::restore_numbers(config, &args.element.choice(), SystemClock.now())? {
+        note("the token counter was gone; there is a new one, above all numbers used");
+    }
+    let credentials = load(args)?;
     note(format_args!(
-        "{} is provisioned in {}; it seals tokens of version {}{}",
+        "{} is provisioned in {}; it seals tokens of version {} ({}){}",
         credentials.serial(),
         config.display(),
         credentials.token_version(),
+        credentials.element(),
         match place {
             NetworkPlace::Fetched => "; its network file was fetched and lies beside it",
             NetworkPlace::Beside => "; its network file lies beside it",
@@ -66,27 +82,42 @@ pub(super) async fn run(args: &ProvisionArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The configuration is on disk before anything else is done: it is handed out once.
+/// The configuration is on disk before anything else is done: it is handed out once. So what would keep its
+/// keys is tried before.
 async fn ask(args: &ProvisionArgs) -> anyhow::Result<()> {
     let serial = args.serial.clone().context("--serial is needed to provision a new camera")?;
     let config = &args.config;
     if let Some(folder) = config.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot use the folder {}", folder.display()))?;
     }
+    let element = args.element.choice().for_new()?;
+    element.rehearse()?;
     let seed = device::simulated_seed(config, &mut OsRng)?;
     let fingerprint = simulated::nuc_hash(&seed).to_string();
+    let tpm = element.attest(&serial)?;
     let request = device::provision_request(serial, args.device_family.clone(), fingerprint, args.token.into());
+    let request = ProvisionRequest { tpm, ..request };
     let _waiting = Waiting::new("asking the authority");
     let handed_out = device::provision(&args.sma_url, &request, bearer(args.sma_token.as_deref())?).await?;
-    Ok(device::write_config(config, &handed_out, IfProvisioned::Refuse)?)
+    Ok(device::keep_config(config, handed_out, &*element, History::New)?)
+}
+
+/// The camera may have sealed tokens before, of which nothing here tells.
+fn import(args: &ProvisionArgs, file: &Path) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    anyhow::ensure!(now >= EARLIEST, "the clock is not set, and token numbers must begin above all that were used");
+    let handed_out = device::read_handed_out(file)?;
+    let element = args.element.choice().for_new()?;
+    Ok(device::keep_config(&args.config, handed_out, &*element, History::Used(now))?)
 }
 
 /// As `capture` will read it, so that what is missing is said now.
-fn load(config: &Path, token: Token) -> anyhow::Result<Credentials> {
+fn load(args: &ProvisionArgs) -> anyhow::Result<Credentials> {
+    let config = &args.config;
     let seed = device::simulated_seed(config, &mut OsRng)?;
     let fingerprint = NucHash::from_bytes(*simulated::nuc_hash(&seed).as_bytes());
-    let version = (token == Token::V1).then_some(TokenVersion::V1);
-    Ok(Credentials::load_for(config, fingerprint, version)?)
+    let version = (args.token == Token::V1).then_some(TokenVersion::V1);
+    Ok(Credentials::open(config, fingerprint, version, &args.element.choice())?)
 }
 
 fn bearer(file: Option<&Path>) -> anyhow::Result<Option<BearerToken>> {

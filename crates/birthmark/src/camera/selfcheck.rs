@@ -19,8 +19,9 @@ use birthmark_service::clock::SystemClock;
 use serde_json::{Value, json};
 
 use self::checks::{Check, Status};
+use super::element::ElementArgs;
 use super::source::{FIRST_UNKEPT_FRAME, SourceArgs, View};
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal::{Waiting, say};
 
 /// Flags of `camera selfcheck`.
@@ -37,6 +38,8 @@ pub(crate) struct SelfcheckArgs {
     #[arg(long, env = "AGGREGATOR_URL", value_name = "URL")]
     aggregator_url: Option<String>,
     #[command(flatten)]
+    element: ElementArgs,
+    #[command(flatten)]
     source: SourceArgs,
     /// A JPEG that the simulated sensor looks at. Without it, a scene of its own.
     #[arg(long, value_name = "PHOTO")]
@@ -48,7 +51,7 @@ pub(crate) struct SelfcheckArgs {
 
 pub(crate) fn run(args: &SelfcheckArgs) -> anyhow::Result<ExitCode> {
     let data = args.data.clone().unwrap_or_else(|| folder_of(&args.config).to_owned());
-    let configured = checks::configuration(&args.config);
+    let configured = checks::configuration(&args.config, &args.element.choice());
     let aggregator = args.aggregator_url.clone().or(configured.aggregator_url);
     let mut checks = vec![
         configured.check,

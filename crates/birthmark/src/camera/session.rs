@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::{Camera, CameraSettings, Captured, Step};
 use birthmark_camera::counter::Counter;
-use birthmark_camera::device::{self, Credentials, Sealer, TokenVersion};
+use birthmark_camera::device::{self, Credentials, ElementChoice, Sealer, TokenVersion};
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::{PhotoId, PhotoState, Queue};
 use birthmark_camera::sensor::simulated::{Scene, SimulatedConfig, SimulatedImx477};
@@ -33,6 +33,8 @@ pub(crate) struct Opening {
     pub(crate) size: FrameSize,
     /// How many frames this session will take at most.
     pub(crate) frames: u64,
+    /// Where the keys are.
+    pub(crate) element: ElementChoice,
 }
 
 /// A camera that is ready to photograph and submit.
@@ -41,7 +43,6 @@ pub(crate) struct Session {
     camera: Option<Camera<SimulatedImx477>>,
     queue: Queue,
     uploader: Arc<Uploader>,
-    data: PathBuf,
     pub(crate) credentials: Arc<Credentials>,
 }
 
@@ -62,7 +63,8 @@ impl Session {
         };
         let seed = device::simulated_seed(config, &mut OsRng)?;
         let fingerprint = birthmark_camera::sensor::simulated::nuc_hash(&seed);
-        let credentials = Credentials::load_for(config, NucHash::from_bytes(*fingerprint.as_bytes()), token)?;
+        let nuc_hash = NucHash::from_bytes(*fingerprint.as_bytes());
+        let credentials = Credentials::open(config, nuc_hash, token, &opening.element)?;
         let credentials = Arc::new(credentials);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot use the folder {}", data.display()))?;
         let queue = Queue::open(&data)?;
@@ -81,19 +83,20 @@ impl Session {
             clock: Arc::new(SystemClock),
             // Whether the system's clock was set by anyone is not known here.
             time_source: TimeSource::Unsynced,
+            element: credentials.element(),
         };
         let (camera, recovery) = Camera::open(settings)?;
         tracing::debug!(?recovery, "camera opened");
         let url = opening.aggregator_url.unwrap_or_else(|| credentials.aggregator_url().to_owned());
         let uploader = Uploader::new(UploadSettings {
-            data: data.clone(),
+            data,
             queue: queue.clone(),
             sealer: Arc::new(Sealer::new(Arc::clone(&credentials), OsRng)),
             aggregator_url: url,
             clock: Arc::new(SystemClock),
             options: UploadOptions::default(),
         })?;
-        Ok(Self { camera: Some(camera), queue, uploader: Arc::new(uploader), data, credentials })
+        Ok(Self { camera: Some(camera), queue, uploader: Arc::new(uploader), credentials })
     }
 
     pub(crate) fn uploader(&self) -> Arc<Uploader> {
@@ -144,11 +147,6 @@ impl Session {
     /// How far a photograph has come.
     pub(crate) async fn state(&self, id: PhotoId) -> anyhow::Result<PhotoState> {
         Ok(self.queue.photo(id).await?.state)
-    }
-
-    /// Where a path lies that the queue gives relative to the data folder.
-    pub(crate) fn path(&self, relative: &Path) -> PathBuf {
-        self.data.join(relative)
     }
 
     pub(crate) async fn close(self) {

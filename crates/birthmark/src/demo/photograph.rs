@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use birthmark_camera::FrameSize;
-use birthmark_camera::device::{self, IfProvisioned, TokenVersion};
+use birthmark_camera::device::{self, ElementChoice, IfProvisioned, TokenVersion};
 use birthmark_camera::sensor::simulated::{self, Scene};
 use birthmark_camera::upload::Outcome;
 use birthmark_core::ImageHash;
@@ -54,7 +54,8 @@ pub(super) async fn camera(folder: &Folder, at: &Addresses, scene: Scene, size: 
         provision(&config, at, folder.token()).await?
     };
     device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
-    let opening = Opening { config, data: None, aggregator_url: None, scene, size, frames: 1 };
+    let opening =
+        Opening { config, data: None, aggregator_url: None, scene, size, frames: 1, element: ElementChoice::default() };
     Session::open(opening, Some(folder.token())).await
 }
 
@@ -89,7 +90,9 @@ pub(super) async fn take(session: &mut Session, report: Report) -> anyhow::Resul
     let (tx_id, block_height, proof) = loop {
         match uploader.submit_one(captured.photo, Some(ANSWER), &steps).await? {
             Outcome::Confirmed { recorded, proof: Some(proof) } => {
-                break (recorded.tx_id, recorded.block_height, session.path(&proof));
+                // It lies beside the JPEG.
+                let proof = captured.jpeg.with_file_name(proof.file_name().unwrap_or_default());
+                break (recorded.tx_id, recorded.block_height, proof);
             }
             Outcome::Parked { reason } => anyhow::bail!("the photograph was refused: {reason}"),
             _ if tokio::time::Instant::now() >= deadline => {

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use self::args::Proposed;
 pub(crate) use self::args::{ApproveArgs, EnactArgs, FollowArgs, NewValidatorArgs, Proposal, ShowArgs};
 use super::{create_node, places, read_key, read_statement};
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal;
 
 /// Writes an act for the validators to approve.

@@ -15,7 +15,8 @@ use birthmark_service::secret_file;
 use clap::{Args, Subcommand};
 
 use super::read_network;
-use crate::serve::{ServeArgs, block_on};
+use crate::runtime::block_on;
+use crate::serve::ServeArgs;
 
 /// The aggregator.
 #[derive(Debug, Subcommand)]

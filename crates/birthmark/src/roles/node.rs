@@ -20,7 +20,8 @@ use clap::{Args, Subcommand};
 use self::file::NodeFile;
 use super::read_network;
 use crate::network;
-use crate::serve::{CallerArgs, ServeArgs, block_on};
+use crate::runtime::block_on;
+use crate::serve::{CallerArgs, ServeArgs};
 
 /// A registry node.
 #[derive(Debug, Subcommand)]

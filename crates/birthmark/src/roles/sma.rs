@@ -24,7 +24,8 @@ use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::read_network;
-use crate::serve::{CallerArgs, ServeArgs, block_on};
+use crate::runtime::block_on;
+use crate::serve::{CallerArgs, ServeArgs};
 use crate::terminal;
 
 /// The manufacturer authority.

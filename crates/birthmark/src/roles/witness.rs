@@ -13,7 +13,8 @@ use clap::{Args, Subcommand};
 use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
-use crate::serve::{ServeArgs, block_on};
+use crate::runtime::block_on;
+use crate::serve::ServeArgs;
 use crate::terminal::{note, say};
 
 /// A witness of other logs.

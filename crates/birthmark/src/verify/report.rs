@@ -67,6 +67,7 @@ impl Outcome {
     }
 
     /// How much the proven record is worth.
+    #[cfg(feature = "servers")]
     pub(crate) fn assurance(&self) -> Option<Assurance> {
         match self {
             Self::Found(_, finding) => Some(finding.record.assurance),
@@ -80,6 +81,7 @@ impl Outcome {
     }
 
     /// Says it in plain words.
+    #[cfg(feature = "servers")]
     pub(crate) fn print(&self, file: &Path) {
         in_words(file, self);
     }

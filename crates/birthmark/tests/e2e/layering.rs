@@ -59,6 +59,27 @@ fn crates_depend_on_each_other_only_as_the_architecture_says() {
 }
 
 #[test]
+fn a_cameras_program_holds_no_engine_ledger_or_server_role() {
+    for features in ["camera", "camera,tpm"] {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "-p", "birthmark", "--no-default-features", "--features", features])
+            .args(["--edges", "normal", "--prefix", "none", "--format", "{p}"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let tree = String::from_utf8(output.stdout).unwrap();
+        assert!(tree.contains("birthmark-camera "), "{}", String::from_utf8_lossy(&output.stderr));
+        for banned in ["engine", "ledger", "node", "sma", "aggregator"] {
+            let name = format!("birthmark-{banned} ");
+            assert!(!tree.lines().any(|line| line.starts_with(&name)), "{features} holds {name}");
+        }
+        assert!(!tree.lines().any(|line| line.starts_with("commonware-") || line.starts_with("fjall ")), "{features}");
+        let has_tpm = tree.lines().any(|line| line.starts_with("tss-esapi "));
+        assert_eq!(has_tpm, features.contains("tpm"), "{features}");
+    }
+}
+
+#[test]
 fn core_reads_no_file_clock_socket_or_randomness() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "-p", "birthmark-core", "--edges", "normal", "--prefix", "none", "--format", "{p}"])

@@ -8,6 +8,8 @@ mod camera;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod core_dump;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod enroll;
@@ -43,6 +45,14 @@ mod queue;
 mod sma;
 #[cfg(test)]
 mod submissions;
+/// The real TPM of the camera's own tests.
+#[cfg(test)]
+#[cfg(feature = "tpm")]
+#[path = "../../../camera/tests/device_queue/tpm/swtpm.rs"]
+mod swtpm;
+#[cfg(test)]
+#[cfg(feature = "tpm")]
+mod tpm;
 #[cfg(test)]
 mod validators;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use birthmark_core::ImageHash;
 use birthmark_core::ids::{KeyIndex, TableId};
 use uuid::Uuid;
 
-use crate::device::TokenVersion;
+use crate::device::{ElementKind, TokenVersion};
 use crate::queue::Recorded;
 use crate::raw_frame::FrameSize;
 use crate::sensor::Origin;
@@ -28,6 +28,8 @@ pub enum Step {
     RawHashed {
         /// The raw hash.
         hash: ImageHash,
+        /// Where the keys are that will vouch for it.
+        element: ElementKind,
     },
     /// The JPEG is made, with its EXIF.
     JpegProcessed {
@@ -49,6 +51,8 @@ pub enum Step {
         table: TableId,
         /// Which key.
         key_index: KeyIndex,
+        /// Where the keys are kept.
+        element: ElementKind,
     },
     /// The aggregator has taken the submission in.
     Submitted,
@@ -95,12 +99,12 @@ impl fmt::Display for Step {
                     Origin::OtherProgram => f.write_str(", from another program)"),
                 }
             }
-            Self::RawHashed { hash } => write!(f, "Raw hash computed on the CPU (software key, no TPM): {hash}"),
+            Self::RawHashed { hash, element } => write!(f, "Raw hash computed on the CPU ({element}): {hash}"),
             Self::JpegProcessed { bytes } => write!(f, "JPEG processed ({bytes} bytes)"),
             Self::ProcessedHashed { hash } => write!(f, "Processed hash computed: {hash}"),
             Self::Queued => f.write_str("Captured: files and queue row are on disk"),
-            Self::TokenSealed { version, table, key_index } => {
-                write!(f, "Camera token generated (version {version}, software key, table {table}, key {key_index})")
+            Self::TokenSealed { version, table, key_index, element } => {
+                write!(f, "Camera token generated (version {version}, table {table}, key {key_index}; {element})")
             }
             Self::Submitted => f.write_str("Submitted to aggregator"),
             Self::SmaPassed => f.write_str("SMA validation PASSED"),
@@ -137,10 +141,12 @@ mod tests {
         };
         assert_eq!(line(4056, 3040, Origin::Simulation), "Raw Bayer captured (12MP, 4056x3040, simulated sensor)");
         assert_eq!(line(640, 480, Origin::Hardware), "Raw Bayer captured (0.3MP, 640x480)");
-        let hashed = Step::RawHashed { hash: ImageHash::of(b"abc") }.to_string();
-        assert!(hashed.contains("software key, no TPM"), "{hashed}");
+        let hashed = |element| Step::RawHashed { hash: ImageHash::of(b"abc"), element }.to_string();
+        assert!(hashed(ElementKind::Software).contains("software key, no TPM"));
+        assert!(hashed(ElementKind::Tpm).contains("keys sealed in the TPM"));
         let (table, key_index) = (TableId::new(42).unwrap(), KeyIndex::new(7).unwrap());
-        let sealed = Step::TokenSealed { version: TokenVersion::V2, table, key_index }.to_string();
-        assert_eq!(sealed, "Camera token generated (version 2, software key, table 42, key 7)");
+        let element = ElementKind::Software;
+        let sealed = Step::TokenSealed { version: TokenVersion::V2, table, key_index, element }.to_string();
+        assert_eq!(sealed, "Camera token generated (version 2, table 42, key 7; software key, no TPM)");
     }
 }

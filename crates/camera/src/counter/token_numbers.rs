@@ -3,6 +3,7 @@
 //! For: `device::Sealer`, which needs one number a token and must not wait for the disk each time.
 //! Not for: what the authority does with a number (`docs/PROTOCOL.md` section 5).
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -13,21 +14,45 @@ use super::{Counter, CounterError};
 /// is left of a block when the process ends is lost, which does no harm: numbers must only rise.
 #[derive(Debug)]
 pub struct TokenNumbers {
-    counter: Counter,
+    source: Box<dyn NumberSource>,
     block: Mutex<Range<u64>>,
+}
+
+/// What counts for all processes: a file, or a TPM.
+pub trait NumberSource: fmt::Debug + Send + Sync {
+    /// Numbers that nobody else has or will have, above all given before. Blocks.
+    fn reserve(&self) -> Result<Range<u64>, CounterError>;
+
+    /// Leaves out so many numbers. Blocks.
+    fn skip(&self, count: u64) -> Result<(), CounterError>;
+}
+
+impl NumberSource for Counter {
+    fn reserve(&self) -> Result<Range<u64>, CounterError> {
+        Self::reserve(self, BLOCK, 0)
+    }
+
+    fn skip(&self, count: u64) -> Result<(), CounterError> {
+        Self::reserve(self, count, 0).map(drop)
+    }
 }
 
 impl TokenNumbers {
     /// Those that go with a configuration file. Nothing is read or reserved yet.
     pub fn beside(config: &Path) -> Self {
-        Self { counter: Counter::tokens(config), block: Mutex::new(0..0) }
+        Self::of(Box::new(Counter::tokens(config)))
+    }
+
+    /// Those of this source. Nothing is read or reserved yet.
+    pub fn of(source: Box<dyn NumberSource>) -> Self {
+        Self { source, block: Mutex::new(0..0) }
     }
 
     /// A number that nobody else has or will have. Blocks for the disk once a block.
     pub fn take(&self) -> Result<u64, CounterError> {
         let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
         if block.is_empty() {
-            *block = self.counter.reserve(BLOCK, 0)?;
+            *block = self.source.reserve()?;
         }
         let number = block.start;
         block.start += 1;
@@ -39,12 +64,12 @@ impl TokenNumbers {
     pub fn skip(&self) -> Result<(), CounterError> {
         let mut block = self.block.lock().unwrap_or_else(PoisonError::into_inner);
         *block = 0..0;
-        self.counter.reserve(SKIP, 0).map(drop)
+        self.source.skip(SKIP)
     }
 }
 
 /// Numbers reserved at a time.
-const BLOCK: u64 = 64;
+pub(crate) const BLOCK: u64 = 64;
 /// Numbers left out once one was used already.
 const SKIP: u64 = 65_536;
 

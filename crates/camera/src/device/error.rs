@@ -8,6 +8,7 @@ use birthmark_core::json::JsonError;
 use birthmark_service::secret_file::SecretFileError;
 
 use super::MAX_TABLES;
+use super::element::ElementError;
 use super::network_file::NetworkFileError;
 
 /// Why a configuration cannot be used. The file is named, its content is not shown.
@@ -38,6 +39,9 @@ pub enum DeviceError {
         /// What is wrong.
         cause: ConfigError,
     },
+    /// Its keys cannot be had.
+    #[error(transparent)]
+    Element(#[from] ElementError),
     /// It has no usable network file.
     #[error(transparent)]
     Network(#[from] NetworkFileError),

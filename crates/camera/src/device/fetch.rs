@@ -13,7 +13,7 @@ use birthmark_service::client::{ClientError, ClientOptions, ClientSetupError, Ht
 use reqwest::Url;
 
 use super::network_file::{NetworkSource, pinned_bytes, store_pinned};
-use super::{ConfigError, DeviceError, NetworkFileError, RenewalError, read_config};
+use super::{ConfigError, DeviceError, NetworkFileError, RenewalError, Stored};
 
 /// Where a configuration's network file is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,9 @@ pub enum FetchError {
 /// Puts the network file that the configuration at `config` names by `url` and `sha256` beside it, unless
 /// it is there already.
 pub async fn fetch_network(config: &Path) -> Result<NetworkPlace, FetchError> {
-    let Some(network) = read_config(config)?.network else { return Ok(NetworkPlace::Nowhere) };
-    let source = NetworkSource::parse(&network);
+    let stored = Stored::read(config)?;
+    let Some(network) = stored.network() else { return Ok(NetworkPlace::Nowhere) };
+    let source = NetworkSource::parse(network);
     let source =
         source.ok_or_else(|| DeviceError::Config { path: config.to_owned(), cause: ConfigError::NetworkForm })?;
     let NetworkSource::Beside(reference) = source else { return Ok(NetworkPlace::Embedded) };

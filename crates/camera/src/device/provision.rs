@@ -11,12 +11,13 @@ use std::path::Path;
 use birthmark_core::api::provision::{DeviceConfig, ProvisionRequest};
 use birthmark_core::hex::HexError;
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
+use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::NucHash;
 use birthmark_service::client::{BearerToken, ClientError, ClientOptions, ClientSetupError, HttpClient};
+use birthmark_service::clock::EARLIEST;
 use birthmark_service::secret_file::{self, FileMode, SecretFileError};
-use zeroize::Zeroizing;
 
-use super::{ConfigError, Credentials, DeviceError, TokenVersion, read_config};
+use super::{ConfigError, Credentials, DeviceError, ElementChoice, ElementError, SecureElement, Stored, TokenVersion};
 
 /// Why a camera was not provisioned.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,7 @@ pub fn provision_request(
         TokenVersion::V1 => 1,
         TokenVersion::V2 => 2,
     };
-    ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version }
+    ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version, tpm: None }
 }
 
 /// Asks the authority at `sma_url` (`http://host[:port]`) for the camera's configuration and checks it.
@@ -88,14 +89,14 @@ pub async fn provision(
     Ok(config)
 }
 
-/// Writes a configuration with mode 0600, durably and all at once.
+/// Writes a configuration with its keys, as [`keep_config`] does with [`Software`](super::element::Software).
 pub fn write_config(path: &Path, config: &DeviceConfig, if_provisioned: IfProvisioned) -> Result<(), DeviceError> {
-    let bytes = Zeroizing::new(serde_json::to_vec_pretty(config).map_err(DeviceError::Encode)?);
+    let bytes = Stored::Clear(Box::new(config.clone())).to_json()?;
     match if_provisioned {
         IfProvisioned::Refuse => Ok(secret_file::create(path, &bytes)?),
         IfProvisioned::ReplaceSameSerial => {
             match std::fs::symlink_metadata(path) {
-                Ok(_) if read_config(path)?.device_serial != config.device_serial => {
+                Ok(_) if *Stored::read(path)?.serial() != config.device_serial => {
                     return Err(DeviceError::OtherSerial { path: path.to_owned() });
                 }
                 Ok(_) => {}
@@ -105,4 +106,53 @@ pub fn write_config(path: &Path, config: &DeviceConfig, if_provisioned: IfProvis
             Ok(secret_file::replace(path, &bytes, FileMode::Secret)?)
         }
     }
+}
+
+/// Whether tokens of a camera may have been sealed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// Its authority knows it since now.
+    New,
+    /// Its authority knew it before. It is this late.
+    Used(UnixSeconds),
+}
+
+/// The milliseconds since 1970: more than any camera has reached by counting its tokens.
+const fn beyond_counting(now: UnixSeconds) -> u64 {
+    now.0.saturating_mul(1000)
+}
+
+/// A configuration that an authority handed out as a file.
+pub fn read_handed_out(path: &Path) -> Result<DeviceConfig, DeviceError> {
+    match Stored::read(path)? {
+        Stored::Clear(config) => Ok(*config),
+        Stored::Sealed(_) => Err(ElementError::InTpm.into()),
+    }
+}
+
+/// Makes the counter of tokens in a TPM anew if it is gone; says whether it was. Its numbers go on above all
+/// that were ever used. Blocks.
+pub fn restore_numbers(path: &Path, element: &ElementChoice, now: UnixSeconds) -> Result<bool, DeviceError> {
+    let stored = Stored::read(path)?;
+    if now < EARLIEST {
+        return Ok(false);
+    }
+    Ok(element.for_stored(&stored)?.restore_numbers(path, &stored, beyond_counting(now))?)
+}
+
+/// Gives the keys of a configuration into the keeping of this element and writes what remains, with mode
+/// 0600, durably and all at once. Refuses where a configuration stands already. Blocks.
+pub fn keep_config(
+    path: &Path,
+    config: DeviceConfig,
+    element: &dyn SecureElement,
+    history: History,
+) -> Result<(), DeviceError> {
+    let above = match history {
+        History::New => 0,
+        History::Used(now) => beyond_counting(now),
+    };
+    // What a place that is taken would waste in a TPM is not made at all.
+    let place = secret_file::reserve(path)?;
+    Ok(place.fill(&element.keep(path, config, above)?.to_json()?)?)
 }

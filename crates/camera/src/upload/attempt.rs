@@ -71,7 +71,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         // Without one after all, another process has ended the row meanwhile.
         let Some(token) = claimed.token.clone() else { return Ok(Next::Now) };
         if unsealed {
-            on_step(sealed_step(&token));
+            on_step(self.sealed_step(&token));
         }
         let Photo { photo, .. } = &claimed.photo;
         let authority = self.settings.sealer.credentials().authority();
@@ -175,7 +175,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
             Err(error) => return self.not_sealed(&claimed, error, on_step).await,
         };
         on_step(Step::Resealing { reason: reason.clone() });
-        on_step(sealed_step(&token));
+        on_step(self.sealed_step(&token));
         self.apply(&claimed, Change::Resealed { token, reason }, Next::Now).await
     }
 
@@ -268,6 +268,12 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         }
     }
 
+    fn sealed_step(&self, sealed: &Sealed) -> Step {
+        let SealedToken { table_id: table, key_index, .. } = sealed.token;
+        let element = self.settings.sealer.credentials().element();
+        Step::TokenSealed { version: sealed.version(), table, key_index, element }
+    }
+
     pub(super) fn no_answer(&self) -> String {
         format!("{} did not answer in time", self.client.origin())
     }
@@ -287,11 +293,6 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
 
 /// Attempts, some ten minutes, after which a token is sealed for the key that was refused.
 const SAME_KEY_AGAIN: u32 = 12;
-
-fn sealed_step(sealed: &Sealed) -> Step {
-    let SealedToken { table_id: table, key_index, .. } = sealed.token;
-    Step::TokenSealed { version: sealed.version(), table, key_index }
-}
 
 /// `Prefer: wait=N`, whole seconds; nothing where there is nothing to wait.
 fn prefer(wait: Duration) -> HeaderMap {

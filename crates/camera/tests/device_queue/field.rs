@@ -7,7 +7,7 @@ use std::time::Duration;
 use birthmark_camera::FrameSize;
 use birthmark_camera::capture::{Camera, CameraSettings, CaptureError, Recovery, Step};
 use birthmark_camera::counter::Counter;
-use birthmark_camera::device::{Credentials, Sealer};
+use birthmark_camera::device::{Credentials, ElementKind, Sealer};
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::{NewPhoto, PhotoHashes, PhotoId, Queue};
 use birthmark_camera::sensor::simulated::{DeviceSeed, Scene, SimulatedConfig, SimulatedImx477, nuc_hash};
@@ -155,6 +155,7 @@ impl Field {
             sensor: SimulatedImx477::new(config).unwrap(),
             clock: Arc::new(self.clock.clone()),
             time_source: TimeSource::Unsynced,
+            element: ElementKind::Software,
         })
     }
 }

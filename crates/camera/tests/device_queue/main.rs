@@ -13,6 +13,9 @@ mod provision;
 #[cfg(test)]
 mod rekey;
 #[cfg(test)]
+#[cfg(feature = "tpm")]
+mod tpm;
+#[cfg(test)]
 mod upload;
 #[cfg(test)]
 mod version_2;

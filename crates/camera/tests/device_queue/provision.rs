@@ -33,6 +33,7 @@ fn request(serial: &str) -> ProvisionRequest {
         device_family: DeviceFamily::new("Raspberry Pi HQ Camera").unwrap(),
         nuc_hash: birthmark_core::hex::encode(NUC),
         min_token_version: 1,
+        tpm: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use birthmark_camera::capture::{Camera, CameraSettings, CaptureError};
+use birthmark_camera::device::ElementKind;
 use birthmark_camera::dng;
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::Queue;
@@ -28,6 +29,7 @@ async fn photographs_are_kept_with_our_metadata_and_failures_between_them_cost_n
         sensor: fake.open(),
         clock: Arc::new(ManualClock::at(UnixSeconds(1_733_259_600))),
         time_source: TimeSource::Ntp,
+        element: ElementKind::Software,
     })
     .unwrap();
     let mut kept = Vec::new();

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use birthmark_camera::capture::{Camera, CameraSettings, CaptureError};
+use birthmark_camera::device::ElementKind;
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::Queue;
 use birthmark_camera::sensor::Origin;
@@ -23,6 +24,7 @@ fn settings<S: Sensor>(folder: &Folder, sensor: S) -> CameraSettings<S> {
         sensor,
         clock: Arc::new(ManualClock::at(UnixSeconds(1_733_259_600))),
         time_source: TimeSource::Unsynced,
+        element: ElementKind::Software,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::hash::Digest;
 use crate::ids::{AuthorityId, DeviceFamily, DeviceSerial, TableId};
 
 /// A camera to provision.
@@ -17,6 +18,39 @@ pub struct ProvisionRequest {
     /// 1 or 2: the oldest token that is accepted from it.
     #[serde(default = "one")]
     pub min_token_version: u8,
+    /// In which TPM its keys will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmAttestation>,
+}
+
+/// A TPM's evidence that a camera's keys will be in it: structures of the TPM 2.0 Library Specification,
+/// part 2, marshalled, in base64. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmAttestation {
+    /// The maker's X.509 certificate of the endorsement key, DER, where the TPM has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endorsement_certificate: Option<String>,
+    /// `TPMT_PUBLIC` of the endorsement key.
+    pub endorsement_key: String,
+    /// `TPMT_PUBLIC` of the restricted key that signs.
+    pub attestation_key: String,
+    /// `TPMT_PUBLIC` of the key under which the camera's keys are sealed.
+    pub storage_key: String,
+    /// `TPMS_ATTEST` of type `TPM_ST_ATTEST_CERTIFY` over the storage key.
+    pub certify_info: String,
+    /// ECDSA P-256 with SHA-256 over `certify_info` by the attestation key: r ‖ s, 64 bytes.
+    pub signature: String,
+}
+
+impl TpmAttestation {
+    /// What the TPM is to say together with `certify_info`'s facts, so that they serve for this camera alone:
+    /// `SHA-256("birthmark/tpm-provision/v1" ‖ u8 len ‖ serial)`.
+    pub fn statement(serial: &DeviceSerial) -> Digest {
+        let serial = serial.as_str().as_bytes();
+        // A serial has 64 characters at most.
+        let length = [u8::try_from(serial.len()).unwrap_or(u8::MAX)];
+        Digest::of_parts(&[b"birthmark/tpm-provision/v1", &length, serial])
+    }
 }
 
 /// Everything that a camera needs, secrets included. Handed out once.

@@ -68,6 +68,7 @@ impl Running {
             device_family: DeviceFamily::new("Raspberry Pi HQ Camera").unwrap(),
             nuc_hash: birthmark_core::hex::encode(nuc_hash),
             min_token_version: 1,
+            tpm: None,
         };
         self.admin.post_json("/api/v1/devices/provision", &request).await.unwrap().body
     }

@@ -80,6 +80,7 @@ fn request(number: u32) -> anyhow::Result<ProvisionRequest> {
         device_family: DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
         nuc_hash: hex::encode(fingerprint(number).as_bytes()),
         min_token_version: 1,
+        tpm: None,
     })
 }
 

@@ -8,13 +8,11 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use birthmark_camera::device::{DeviceError, ElementChoice, ElementKind, Health, Stored, TpmError};
 use birthmark_camera::queue::{Counts, Queue};
-use birthmark_core::api::provision::DeviceConfig;
-use birthmark_core::json;
 use birthmark_core::time::UnixSeconds;
 use birthmark_service::client::{ClientError, ClientOptions, HttpClient};
 use birthmark_service::clock::EARLIEST;
-use birthmark_service::secret_file::{self, SecretFileError};
 use serde_json::{Value, json};
 
 /// What one check found.
@@ -80,25 +78,39 @@ impl fmt::Display for Check {
 }
 
 /// Whether the camera has what its authority handed out, and who can take it away.
-pub(super) fn configuration(config: &Path) -> Configured {
+pub(super) fn configuration(config: &Path, element: &ElementChoice) -> Configured {
     let check = |status, message: String| Check { name: "secure element", status, message };
     let none = |check| Configured { check, aggregator_url: None };
-    match secret_file::read(config, MAX_CONFIG) {
-        Err(SecretFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            none(check(Status::Unknown, format!("{}: not provisioned yet", config.display())))
+    let stored = match Stored::read(config) {
+        Ok(stored) => stored,
+        Err(DeviceError::NotProvisioned { path }) => {
+            return none(check(Status::Unknown, format!("{}: not provisioned yet", path.display())));
         }
-        Err(error) => none(check(Status::Failed, error.to_string())),
-        Ok(bytes) => match json::from_slice::<DeviceConfig>(&bytes) {
-            Err(error) => none(check(Status::Failed, format!("{}: {error}", config.display()))),
-            Ok(read) => Configured {
-                check: check(
-                    Status::Warning,
-                    "software keys, no TPM: whoever copies the configuration can speak for this camera".to_owned(),
-                ),
-                aggregator_url: Some(read.aggregator_url),
-            },
-        },
-    }
+        Err(error) => return none(check(Status::Failed, error.to_string())),
+    };
+    let (kind, aggregator_url) = (stored.element(), stored.aggregator_url().to_owned());
+    let checked = match element.for_stored(&stored).and_then(|element| element.inspect(config, stored)) {
+        Ok(health) => of_element(kind, health),
+        Err(error) => check(Status::Failed, error.to_string()),
+    };
+    Configured { check: checked, aggregator_url: Some(aggregator_url) }
+}
+
+fn of_element(kind: ElementKind, health: Health) -> Check {
+    let (status, message) = match (kind, health.locked_out) {
+        (ElementKind::Software, _) => (
+            Status::Warning,
+            "software keys, no TPM: whoever copies the configuration can speak for this camera".to_owned(),
+        ),
+        (ElementKind::Tpm, false) => {
+            (Status::Ok, "TPM: keys are sealed in it, it counts tokens and signs for this camera".to_owned())
+        }
+        (ElementKind::Tpm, true) => (
+            Status::Warning,
+            format!("TPM: keys are sealed in it and can be used all the same, but {}", TpmError::LockedOut),
+        ),
+    };
+    Check { name: "secure element", status, message }
 }
 
 /// The latest time that is certainly past: this program was written, the camera was provisioned.
@@ -234,8 +246,6 @@ const DAY: u64 = 86_400;
 /// What systemd-timesyncd, Raspberry Pi OS's own, leaves behind once the clock is set.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The configuration may hold a network file.
-const MAX_CONFIG: usize = 2 * birthmark_core::network::MAX_FILE_LEN;
 
 #[cfg(test)]
 mod tests {

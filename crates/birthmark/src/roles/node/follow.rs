@@ -7,7 +7,8 @@ use birthmark_node::{Follower, FollowerConfig};
 use clap::Args;
 
 use crate::roles::read_network;
-use crate::serve::{ServeArgs, block_on};
+use crate::runtime::block_on;
+use crate::serve::ServeArgs;
 
 /// Flags of `node follow`.
 #[derive(Debug, Args)]

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::file::NodeFile;
 use crate::roles::read_network;
-use crate::serve::block_on;
+use crate::runtime::block_on;
 use crate::terminal::{Waiting, complain, note, say};
 
 /// Which node.

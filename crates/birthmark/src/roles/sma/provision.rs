@@ -67,7 +67,7 @@ pub(super) async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
     // Without a list, the parser has asked for both.
     let device_serial = serial.context("--serial is missing")?;
     let nuc_hash = nuc_hash.context("--nuc-hash is missing")?;
-    let request = ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version };
+    let request = ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version, tpm: None };
     let outlet = Outlet::prepare(out.as_deref())?;
     let desk = Desk::telling(told, &remote).await?;
     let config = desk.provision(request).await;

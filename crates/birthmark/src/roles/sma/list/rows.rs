@@ -138,7 +138,7 @@ impl Columns {
             Some("2") => 2,
             Some(_) => return Err("min_token_version must be 1 or 2".to_owned()),
         };
-        Ok((ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version }, sensor))
+        Ok((ProvisionRequest { device_serial, device_family, nuc_hash, min_token_version, tpm: None }, sensor))
     }
 }
 
