@@ -117,7 +117,11 @@ impl Deed {
         Self {
             act: "device.provision",
             subject: device.serial.to_string(),
-            detail: format!("min_token_version {}", device.min_token_version.number()),
+            detail: format!(
+                "min_token_version {}{}",
+                device.min_token_version.number(),
+                if device.tpm.is_some() { ", keys in a TPM" } else { "" }
+            ),
         }
     }
 

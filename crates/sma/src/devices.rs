@@ -48,6 +48,8 @@ pub(crate) struct NewDevice {
     pub(crate) created: Minute,
     /// Those of another installation, taken over; drawn if there are none.
     pub(crate) tables: Option<AssignedTables>,
+    /// Its TPM's evidence, which holds, as JSON.
+    pub(crate) tpm: Option<String>,
 }
 
 /// What a camera got.

@@ -8,6 +8,7 @@
 //! POST /validate/batch                       aggregator   up to 256 tokens
 //! POST /api/v1/devices/provision             admin        a camera
 //! GET  /api/v1/devices/{serial}              admin        its status
+//! GET  /api/v1/devices/{serial}/tpm          admin        what its TPM showed
 //! POST /api/v1/devices/{serial}/revoke       admin
 //! POST /api/v1/devices/{serial}/restore      admin
 //! PUT  /api/v1/devices/{serial}/quota        admin        its own limits
@@ -25,6 +26,7 @@ mod administered;
 mod audit;
 mod authority;
 mod device;
+mod device_tpm;
 mod keys_revoke;
 mod keys_rotate;
 mod path;
@@ -87,6 +89,7 @@ pub(crate) fn router(sma: Sma, authenticator: Authenticator) -> Router {
         .route("/api/v1/devices/provision", post(provision::handle))
         .route("/api/v1/devices/renew", post(renew::handle))
         .route("/api/v1/devices/{serial}", get(device::handle))
+        .route("/api/v1/devices/{serial}/tpm", get(device_tpm::handle))
         .route("/api/v1/devices/{serial}/revoke", post(revoke::handle))
         .route("/api/v1/devices/{serial}/restore", post(restore::handle))
         .route("/api/v1/devices/{serial}/quota", put(quota::handle))

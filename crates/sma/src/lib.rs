@@ -47,6 +47,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod testing;
+mod tpm;
 mod validation;
 mod views;
 
@@ -70,4 +71,5 @@ pub use seed::{RegistryError, RegistryRowError, TablesError};
 pub use signer::pool::PoolError;
 pub use signer::{LoadError, SignError, Signer};
 pub use store::{StoreError, StoreOpenError};
+pub use tpm::TpmEvidenceError;
 pub use views::{AuditChain, AuditCheck, AuditEntry, AuditPage, DeviceView, KeyChangeView};

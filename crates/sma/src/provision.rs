@@ -20,6 +20,7 @@ use crate::devices::{Duplicate, NewDevice, TokenVersion};
 use crate::keys::Keys;
 use crate::store::StoreError;
 use crate::tables::AssignedTables;
+use crate::tpm::{self, TpmEvidenceError};
 
 /// Why a camera was not provisioned. The text carries no input.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum ProvisionError {
     /// Neither 1 nor 2.
     #[error("min_token_version must be 1 or 2")]
     TokenVersion,
+    /// The TPM that is to have the camera's keys did not show itself.
+    #[error("tpm: {0}")]
+    Tpm(#[from] TpmEvidenceError),
     /// A camera of this serial exists.
     #[error("a camera with this serial is provisioned already")]
     DuplicateSerial,
@@ -51,6 +55,13 @@ pub enum ProvisionError {
 pub(crate) fn parse(request: ProvisionRequest, keys: &Keys, created: Minute) -> Result<NewDevice, ProvisionError> {
     let nuc_hash = Zeroizing::new(request.nuc_hash);
     let nuc_hash = NucHash::from_hex(&nuc_hash).map_err(ProvisionError::NucHash)?;
+    let tpm = match &request.tpm {
+        Some(evidence) => {
+            tpm::check(evidence, &request.device_serial)?;
+            Some(serde_json::to_string(evidence).map_err(|_| TpmEvidenceError::Encoding("the evidence"))?)
+        }
+        None => None,
+    };
     Ok(NewDevice {
         serial: request.device_serial,
         family: request.device_family,
@@ -58,6 +69,7 @@ pub(crate) fn parse(request: ProvisionRequest, keys: &Keys, created: Minute) -> 
         min_token_version: TokenVersion::from_number(request.min_token_version).ok_or(ProvisionError::TokenVersion)?,
         created,
         tables: None,
+        tpm,
     })
 }
 

@@ -23,7 +23,7 @@ use birthmark_core::time::Minute;
 use futures::future::BoxFuture;
 
 use crate::audit::{Act, AuditRow, AuditState, Deed};
-use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
+use crate::devices::{Changed, Device, DeviceId, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::endorsement_keys::life::{KeyList, KeyRecord};
 use crate::keys::MasterKey;
 use crate::quota::{Notice, QuotaOverride};
@@ -76,6 +76,9 @@ pub(crate) trait Store: std::fmt::Debug + Send + Sync {
 
     /// The device of this serial.
     fn device(&self, serial: DeviceSerial) -> Answer<'_, Option<Device>>;
+
+    /// What a device's TPM showed, as it was registered.
+    fn tpm_evidence(&self, device: DeviceId) -> Answer<'_, Option<String>>;
 
     /// Devices in the order of their registration.
     fn devices(&self, page: Page) -> Answer<'_, Vec<Device>>;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::installation::{Demo, json_lines, run, stderr};
 use crate::swtpm::Swtpm;
@@ -65,6 +65,10 @@ fn ten_captures_with_keys_in_a_tpm_are_confirmed() {
     let config = std::fs::read_to_string(&camera.config).unwrap();
     assert!(config.contains("\"sealed\"") && !config.contains("encryption_key"), "keys in the clear:\n{config}");
     assert_eq!(camera.secure_element().0, "ok", "{:?}", camera.secure_element());
+    let sma = demo.client("sma");
+    let evidence = async { sma.get_json::<Value>("/api/v1/devices/TPM_CAMERA_001/tpm").await.unwrap().body };
+    let evidence = tokio::runtime::Runtime::new().unwrap().block_on(evidence);
+    assert!(evidence["endorsement_certificate"].is_string(), "the authority keeps it: {evidence}");
 
     let output = camera.capture(&demo, &["--continuous", "10", "--json", "--secure-element", "tpm"]);
     succeeded(&output);

@@ -3,7 +3,7 @@
 //! For: [`Control`], which carries them out in somebody's name. Not for: who may (`http`), or rows
 //! (`store`, which writes each act together with its row of the audit log).
 
-use birthmark_core::api::provision::DeviceConfig;
+use birthmark_core::api::provision::{DeviceConfig, TpmAttestation};
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
 use birthmark_core::network::EndorsementKeyId;
 use birthmark_core::token::NucHash;
@@ -82,6 +82,13 @@ impl Control {
     pub async fn device(&self, serial: DeviceSerial) -> Result<DeviceView, ControlError> {
         let device = self.sma.store().device(serial).await?.ok_or(ControlError::Unknown)?;
         Ok(DeviceView::of(device, self.sma.0.quota, self.sma.now().minute()))
+    }
+
+    /// What its TPM showed when it was provisioned; nothing if its keys are in no TPM.
+    pub async fn tpm_evidence(&self, serial: DeviceSerial) -> Result<Option<TpmAttestation>, ControlError> {
+        let device = self.sma.store().device(serial).await?.ok_or(ControlError::Unknown)?;
+        let Some(text) = self.sma.store().tpm_evidence(device.id).await? else { return Ok(None) };
+        Ok(Some(serde_json::from_str(&text).map_err(|_| StoreError::Damaged("the evidence of a TPM"))?))
     }
 
     /// No token of the device passes that is judged after the answer.

@@ -187,6 +187,7 @@ impl Sma {
             min_token_version: device.min_token_version,
             created: self.now().minute(),
             tables: device.tables,
+            tpm: None,
         }
     }
 

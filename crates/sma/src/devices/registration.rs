@@ -82,6 +82,7 @@ mod tests {
             min_token_version: TokenVersion::Two,
             created: Minute(1),
             tables: None,
+            tpm: None,
         }
     }
 

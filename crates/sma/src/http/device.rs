@@ -69,6 +69,7 @@ mod tests {
         let device = "/api/v1/devices/PI_CAMERA_001";
         for (method, path) in [
             ("GET", device.to_owned()),
+            ("GET", format!("{device}/tpm")),
             ("POST", format!("{device}/revoke")),
             ("POST", format!("{device}/restore")),
             ("PUT", format!("{device}/quota")),

@@ -5,7 +5,7 @@
 //! {"device_serial": "…", "device_family": "…", "nuc_hash": "<64 hex>", "min_token_version": 1 | 2}
 //! 201 device_config.json, handed out once
 //! 409 duplicate_serial, duplicate_nuc_hash
-//! 422 malformed_nuc_hash, unknown_token_version, wrong_field
+//! 422 malformed_nuc_hash, unknown_token_version, wrong_tpm_evidence, wrong_field
 //! ```
 
 use axum::Json;
@@ -21,7 +21,8 @@ use super::{ADMIN, store_problem};
 use crate::authority::Sma;
 use crate::provision::ProvisionError;
 
-const MAX_BODY: usize = 4 * 1024;
+/// With the evidence of a TPM, whose certificate may have some kilobytes.
+const MAX_BODY: usize = 16 * 1024;
 
 pub(super) async fn handle(
     State(sma): State<Sma>,
@@ -45,6 +46,10 @@ pub(super) fn problem(error: &ProvisionError) -> Problem {
             "unknown_token_version",
             "min_token_version is neither 1 nor 2",
         ),
+        ProvisionError::Tpm(cause) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong_tpm_evidence", "the TPM's evidence does not hold")
+                .with_detail(cause.to_string())
+        }
         ProvisionError::DuplicateSerial => {
             Problem::new(StatusCode::CONFLICT, "duplicate_serial", "a camera of this serial exists")
         }
@@ -175,6 +180,29 @@ mod tests {
                 assert!(!body.to_string().contains(text), "{body}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_tpm_that_shows_itself_is_kept_and_one_that_does_not_is_refused() {
+        let authority = Authority::new();
+        let evidence: Value = serde_json::from_str(include_str!("../tpm/evidence.json")).unwrap();
+        let mut shown = request("PI_CAMERA_002", 2);
+        shown["tpm"] = evidence.clone();
+        let (status, body) = authority.post(PATH, &shown).await;
+        assert_eq!((status, body["code"].as_str()), (422, Some("wrong_tpm_evidence")), "of another camera");
+        shown["device_serial"] = json!("PI_CAMERA_001");
+        assert_eq!(authority.post(PATH, &shown).await.0, 201);
+        assert_eq!(authority.post(PATH, &request("PI_CAMERA_003", 3)).await.0, 201, "without a TPM");
+        let (status, kept) = authority.get_as(None, "/api/v1/devices/PI_CAMERA_001/tpm").await;
+        assert_eq!((status, &kept), (200, &evidence));
+        for (serial, code) in [("PI_CAMERA_003", "no_tpm"), ("PI_CAMERA_002", "unknown_device")] {
+            let (status, body) = authority.get_as(None, &format!("/api/v1/devices/{serial}/tpm")).await;
+            assert_eq!((status, body["code"].as_str()), (404, Some(code)));
+        }
+        let (_, log) = authority.get_as(None, "/api/v1/audit").await;
+        let details: Vec<_> =
+            log["rows"].as_array().unwrap().iter().map(|row| row["detail"].as_str().unwrap()).collect();
+        assert_eq!(details.iter().filter(|detail| detail.ends_with(", keys in a TPM")).count(), 1, "{details:?}");
     }
 
     #[tokio::test]

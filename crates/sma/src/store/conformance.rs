@@ -40,6 +40,7 @@ macro_rules! cases {
 pub(super) const SUITE: &[Case] = cases![
     registry::installation_is_written_and_never_over_one_in_use,
     registry::camera_gets_three_active_tables_and_shows_its_row,
+    registry::evidence_of_a_tpm_is_kept_with_its_device,
     registry::duplicates_are_refused_and_leave_nothing,
     registry::thousands_are_registered_at_once_each_with_an_answer,
     registry::of_registrations_of_one_serial_at_once_one_succeeds,

@@ -30,7 +30,7 @@ use super::{
     StoredKey,
 };
 use crate::audit::{Act, AuditRow, AuditState, Deed};
-use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
+use crate::devices::{Changed, Device, DeviceId, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::quota::QuotaOverride;
 use crate::rules::Rules;
 
@@ -138,6 +138,10 @@ impl Store for PostgresStore {
         self.read(move |client| Box::pin(async move { devices::by_serial(client, &serial).await }))
     }
 
+    fn tpm_evidence(&self, device: DeviceId) -> Answer<'_, Option<String>> {
+        self.read(move |client| Box::pin(devices::tpm_evidence(client, device)))
+    }
+
     fn devices(&self, page: Page) -> Answer<'_, Vec<Device>> {
         self.read(move |client| Box::pin(devices::page(client, page)))
     }
@@ -198,7 +202,10 @@ const SCHEMA: Schema = Schema {
     // The aggregator's: devices and image hashes never share a database.
     foreign: "submission",
     session: "",
-    steps: &[Step { name: "authority", sql: include_str!("../../migrations/postgres/V1__authority.sql") }],
+    steps: &[
+        Step { name: "authority", sql: include_str!("../../migrations/postgres/V1__authority.sql") },
+        Step { name: "device_tpm", sql: include_str!("../../migrations/postgres/V2__device_tpm.sql") },
+    ],
 };
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use super::{
     StoredKey,
 };
 use crate::audit::{Act, AuditRow, AuditState, Deed};
-use crate::devices::{Changed, Device, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
+use crate::devices::{Changed, Device, DeviceId, Duplicate, NewDevice, NotRenewed, Page, Registered, Renewal, Status};
 use crate::quota::QuotaOverride;
 use crate::rules::Rules;
 use state::State;
@@ -153,6 +153,10 @@ impl Store for SqliteStore {
                 }
             }
         })
+    }
+
+    fn tpm_evidence(&self, device: DeviceId) -> Answer<'_, Option<String>> {
+        self.look_up(move |connection| devices::tpm_evidence(connection, device))
     }
 
     fn devices(&self, page: Page) -> Answer<'_, Vec<Device>> {
@@ -276,6 +280,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "V1__authority", sql: include_str!("../../migrations/V1__authority.sql") },
     Migration { name: "V2__bound_tokens", sql: include_str!("../../migrations/V2__bound_tokens.sql") },
     Migration { name: "V3__journal", sql: include_str!("../../migrations/V3__journal.sql") },
+    Migration { name: "V4__device_tpm", sql: include_str!("../../migrations/V4__device_tpm.sql") },
 ];
 
 #[cfg(test)]

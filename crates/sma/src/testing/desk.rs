@@ -85,6 +85,7 @@ pub(crate) fn new_device(number: u32) -> NewDevice {
         min_token_version: TokenVersion::One,
         created: NOW,
         tables: None,
+        tpm: None,
     }
 }
 

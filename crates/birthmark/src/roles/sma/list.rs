@@ -153,9 +153,10 @@ async fn here(sma: &Sma, requests: Vec<ProvisionRequest>) -> anyhow::Result<Vec<
         ProvisionError::Store(_) | ProvisionError::Certificate(_) | ProvisionError::NotIssuing(_) => {
             Failed::Fatal(error.into())
         }
-        ProvisionError::NucHash(_) | ProvisionError::TokenVersion | ProvisionError::DuplicateNucHash => {
-            Failed::Refused(error.to_string())
-        }
+        ProvisionError::NucHash(_)
+        | ProvisionError::TokenVersion
+        | ProvisionError::Tpm(_)
+        | ProvisionError::DuplicateNucHash => Failed::Refused(error.to_string()),
     };
     Ok(answers.into_iter().map(|answer| answer.map_err(failed)).collect())
 }

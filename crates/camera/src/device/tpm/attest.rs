@@ -85,13 +85,20 @@ fn endorsement(chip: &mut Chip) -> (Option<Vec<u8>>, AsymmetricAlgorithmSelectio
     let p256 = AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256);
     let others =
         [AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048), AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP384)];
-    for algorithm in [p256].into_iter().chain(others) {
+    let there = chip.nv_indices();
+    for (algorithm, index) in [p256].into_iter().chain(others).zip(CERTIFICATES) {
+        if !there.contains(&index) {
+            continue;
+        }
         if let Ok(certificate) = chip.openly(|context| ek::retrieve_ek_pubcert(context, algorithm)) {
             return (Some(certificate), algorithm);
         }
     }
     (None, p256)
 }
+
+/// Where the TCG's EK Credential Profile has the certificates of these keys.
+const CERTIFICATES: [u32; 3] = [0x01c0_000a, 0x01c0_0002, 0x01c0_0016];
 
 fn encode(public: &Public) -> Result<String, TpmError> {
     public.marshall().map(base64::encode).map_err(refused("show a public key"))

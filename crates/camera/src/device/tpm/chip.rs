@@ -85,6 +85,14 @@ impl Chip {
         Ok(state.is_some_and(|state| state & IN_LOCKOUT != 0))
     }
 
+    /// The places in its memory that are in use; none if it does not say.
+    pub(super) fn nv_indices(&mut self) -> Vec<u32> {
+        match self.context.get_capability(CapabilityType::Handles, NV_INDICES, MOST_HANDLES) {
+            Ok((CapabilityData::Handles(indices), _)) => indices.iter().map(|index| u32::from(*index)).collect(),
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
     /// Makes a primary key; flush it when it is not needed any more.
     pub(super) fn primary(
         &mut self,
@@ -170,6 +178,7 @@ fn session(context: &mut Context, storage: KeyHandle) -> Result<AuthSession, Err
 }
 
 /// TPM 2.0 part 2, section 7.2: the first handles of their kinds.
+const NV_INDICES: u32 = 0x0100_0000;
 const TRANSIENT: u32 = 0x8000_0000;
 const LOADED_SESSIONS: u32 = 0x0200_0000;
 const SAVED_SESSIONS: u32 = 0x0300_0000;

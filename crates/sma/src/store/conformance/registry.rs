@@ -50,6 +50,14 @@ pub(super) async fn camera_gets_three_active_tables_and_shows_its_row(place: &dy
     assert_eq!(store.device(serial(2)).await.unwrap(), None);
 }
 
+pub(super) async fn evidence_of_a_tpm_is_kept_with_its_device(place: &dyn Place) {
+    let store = place.open();
+    let shown = NewDevice { tpm: Some("{}".to_owned()), ..new_device(2) };
+    store.register(vec![new_device(1), shown], act()).await.unwrap();
+    assert_eq!(store.tpm_evidence(DeviceId(1)).await.unwrap(), None);
+    assert_eq!(store.tpm_evidence(DeviceId(2)).await.unwrap().as_deref(), Some("{}"));
+}
+
 pub(super) async fn duplicates_are_refused_and_leave_nothing(place: &dyn Place) {
     let store = place.open();
     store.register(vec![new_device(1)], act()).await.unwrap();

@@ -163,7 +163,19 @@ async fn insert(transaction: &Transaction<'_>, admitted: &[&Admitted]) -> Result
                               $7::bigint[]) AS new (id, serial, family, nuc_digest, tables, version, created)";
     let statement = transaction.prepare_cached(insert).await?;
     transaction.execute(&statement, &[&ids, &serials, &families, &digests, &tables, &versions, &created]).await?;
+    for Admitted { id, device, .. } in admitted {
+        if let Some(evidence) = &device.tpm {
+            let insert = "INSERT INTO device_tpm (device_id, evidence) VALUES ($1, $2)";
+            transaction.execute(insert, &[&id.0, evidence]).await?;
+        }
+    }
     Ok(())
+}
+
+/// What a device's TPM showed.
+pub(super) async fn tpm_evidence(client: &impl GenericClient, device: DeviceId) -> Result<Option<String>, StoreError> {
+    let found = client.query_opt("SELECT evidence FROM device_tpm WHERE device_id = $1", &[&device.0]).await?;
+    Ok(found.map(|row| row.try_get(0)).transpose()?)
 }
 
 /// Devices registered so far. Rows are never deleted, so the last one's number is their count.

@@ -232,7 +232,7 @@ async fn schema_is_made_once_and_an_unknown_one_is_refused() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(opened.iter().all(Result::is_ok));
-    assert_eq!(cluster.sql("schema", "SELECT count(*) FROM schema_history"), "1");
+    assert_eq!(cluster.sql("schema", "SELECT count(*) FROM schema_history"), "2");
     let refused = |version| {
         let error = open().unwrap_err();
         assert!(
@@ -241,11 +241,11 @@ async fn schema_is_made_once_and_an_unknown_one_is_refused() {
         );
         assert!(error.to_string().contains("schema"), "{error}");
     };
-    cluster.sql("schema", "INSERT INTO schema_history VALUES (2, 'from the future', '\\x00')");
-    refused(2);
-    cluster.sql("schema", "DELETE FROM schema_history WHERE version = 2");
+    cluster.sql("schema", "INSERT INTO schema_history VALUES (3, 'from the future', '\\x00')");
+    refused(3);
+    cluster.sql("schema", "DELETE FROM schema_history WHERE version = 3");
     open().unwrap();
-    cluster.sql("schema", "UPDATE schema_history SET digest = '\\x00'");
+    cluster.sql("schema", "UPDATE schema_history SET digest = '\\x00' WHERE version = 1");
     refused(1);
 
     let aggregator = Database::new(&cluster, "aggregator");

@@ -179,8 +179,21 @@ fn insert(connection: &Connection, Admitted { id, device, tables }: &Admitted) -
             device.min_token_version,
             Status::Active,
             device.created.0,
-        ])
-        .map(drop)
+        ])?;
+    if let Some(evidence) = &device.tpm {
+        connection
+            .prepare_cached("INSERT INTO device_tpm (device_id, evidence) VALUES (?1, ?2)")?
+            .execute(params![id.0, evidence])?;
+    }
+    Ok(())
+}
+
+/// What a device's TPM showed.
+pub(super) fn tpm_evidence(connection: &Connection, device: DeviceId) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT evidence FROM device_tpm WHERE device_id = ?1")?
+        .query_row([device.0], |row| row.get(0))
+        .optional()
 }
 
 /// Devices registered so far. Rows are never deleted, so the last one's number is their count.
