@@ -4,11 +4,13 @@
 //! POST /api/v1/submit                  submit       GET /network.json      the file, as it was read
 //! POST /api/v1/submit/batch            submit_batch
 //! GET  /api/v1/submission/{receipt_id} submission   GET /health, /ready    birthmark_service
-//! GET  /api/v1/verify/{image_hash}     verify
-//! GET  /api/v1/status                  status
+//! GET  /api/v1/verify/{image_hash}     verify       GET /openapi.json      openapi
+//! GET  /api/v1/status                  status       GET /docs              docs
 //! ```
 
+mod docs;
 mod intake;
+mod openapi;
 mod status;
 mod submission;
 mod submit;
@@ -22,13 +24,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use birthmark_core::api::submit::SubmitAnswer;
-use birthmark_core::batch::Assurance;
 use birthmark_service::problem::Problem;
 use birthmark_service::server::{Readiness, health_routes};
 use http::StatusCode;
-use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
@@ -54,37 +55,37 @@ pub(crate) fn router(inner: Arc<Inner>) -> Router {
             }
         }
     };
-    Router::new()
-        .route("/api/v1/submit", post(submit::handle))
-        .route("/api/v1/submit/batch", post(submit_batch::handle))
-        .route("/api/v1/submission/{receipt_id}", get(submission::handle))
-        .route("/api/v1/verify/{image_hash}", get(verify::handle))
-        .route("/api/v1/status", get(status::handle))
-        .route("/network.json", get(network_file))
-        .merge(health_routes(readiness))
-        .with_state(inner)
+    let (router, _) = described().split_for_parts();
+    router.merge(docs::routes()).merge(health_routes(readiness)).with_state(inner)
 }
 
+/// The endpoints together with what is said of them.
+fn described() -> OpenApiRouter<Arc<Inner>> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(submit::handle))
+        .routes(routes!(submit_batch::handle))
+        .routes(routes!(submission::handle))
+        .routes(routes!(verify::handle))
+        .routes(routes!(status::handle))
+        .routes(routes!(network_file))
+}
+
+/// The network file that this aggregator was started with.
+///
+/// For lookers-on. A verifier takes its own from elsewhere, never from the server that it checks.
+#[utoipa::path(get, path = "/network.json", operation_id = "network_file", tag = openapi::OPERATION,
+    responses((status = 200, description = "The file, byte for byte.", body = Object)))]
 async fn network_file(State(inner): State<Arc<Inner>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], inner.network_file.clone())
 }
 
-/// An answer about a submission, with how much its record is worth, or will be.
-#[derive(Debug, Serialize)]
-struct Valued<T> {
-    #[serde(flatten)]
-    answer: T,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    assurance: Option<Assurance>,
-}
-
 /// What the holder of a receipt is told.
-fn answer(receipt: Receipt, proof: Option<String>) -> Valued<SubmitAnswer> {
-    let assurance = receipt.state.assurance();
+fn answer(receipt: Receipt, proof: Option<String>) -> SubmitAnswer {
     let mut answer = SubmitAnswer {
         receipt_id: receipt.id,
         status: receipt.state.status(),
         message: String::new(),
+        assurance: receipt.state.assurance(),
         tx_id: None,
         block_height: None,
         reason: None,
@@ -106,7 +107,7 @@ fn answer(receipt: Receipt, proof: Option<String>) -> Valued<SubmitAnswer> {
         }
     };
     message.clone_into(&mut answer.message);
-    Valued { answer, assurance }
+    answer
 }
 
 /// `proof=0` or `proof=1` in a query; other names are ignored, other values refused.

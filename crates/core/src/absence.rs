@@ -149,16 +149,38 @@ impl AbsenceProof {
     }
 }
 
-/// The JSON object field by field.
+/// The proof that nothing was on record when the checkpoint was cosigned.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AbsenceProof))]
 struct Fields {
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1))]
     version: u8,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
     image_hash: ImageHash,
     checkpoint: String,
+    #[cfg_attr(feature = "openapi", schema(pattern = "^([0-9a-f]{2})+$"))]
     leaf: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, max_items = 64))]
     inclusion: Vec<Digest>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, max_items = 256))]
     siblings: Vec<Digest>,
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     other: Option<OtherKey>,
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for AbsenceProof {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        Fields::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for AbsenceProof {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        <Fields as utoipa::ToSchema>::schemas(schemas);
+    }
 }
 
 /// Why an object with the right fields is no proof. Free of input, as it ends up in a [`JsonError`].

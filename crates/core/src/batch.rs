@@ -36,6 +36,8 @@ const MAX_PLACE: usize = 1 + 2 + MAX_ENDORSEMENT + 2 + MAX_BODY;
 
 /// How much a record is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(rename_all = "snake_case"))]
 #[repr(u8)]
 pub enum Assurance {
     /// A registered submitter says so; nothing more is known.

@@ -138,10 +138,14 @@ impl CameraSubmission {
 
 /// A submission as JSON has it; also what our camera sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Submission))]
 pub struct SubmissionJson {
     /// `camera` or `software`.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(camera|software)$"))]
     pub submission_type: String,
     /// 1 to 8.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 8))]
     pub image_hashes: Vec<ImageJson>,
     /// A camera's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,34 +155,45 @@ pub struct SubmissionJson {
     pub manufacturer_cert: Option<ManufacturerCert>,
     /// The camera's claim in Unix seconds.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 4_294_967_295_u64))]
     pub timestamp: Option<u64>,
     /// Hex commitment to the owner's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{64}$"))]
     pub owner_hash: Option<String>,
     /// Hex commitment to the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{64}$"))]
     pub gps_hash: Option<String>,
 }
 
 /// One image of a submission in JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Image))]
 pub struct ImageJson {
     /// 64 hex digits.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{64}$"))]
     pub image_hash: String,
     /// 0 raw, 1 processed by the camera, 2 edited.
+    #[cfg_attr(feature = "openapi", schema(maximum = 2))]
     pub modification_level: u64,
     /// 64 hex digits or null.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{64}$"))]
     pub parent_image_hash: Option<String>,
     /// `file` (the default) or `image_data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(file|image_data)$"))]
     pub kind: Option<String>,
 }
 
 /// Who vouches, in JSON. The endpoint is kept for the seed's shape and never dialled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ManufacturerCert {
     /// A name in the network file.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[ -~]{1,64}$"))]
     pub authority_id: String,
     /// Where the camera believes its authority to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]

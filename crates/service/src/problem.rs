@@ -112,14 +112,34 @@ impl From<JsonError> for Problem {
     }
 }
 
+/// Why a request was refused or failed (RFC 9457).
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Problem))]
 struct Body<'a> {
+    /// The HTTP status.
+    #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599))]
     status: u16,
+    /// Stable, for machines.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[a-z0-9_]+$"))]
     code: &'a str,
+    /// The same for every answer of one code.
     title: &'a str,
+    /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     detail: Option<&'a str>,
 }
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Problem {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        Body::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Problem {}
 
 /// As within the answer to several requests at once.
 impl Serialize for Problem {

@@ -16,9 +16,12 @@ use http::{HeaderMap, StatusCode, header};
 use rand_core::Rng;
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AnyOfBuilder, Ref, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::{Valued, answer, unavailable};
+use super::{answer, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::Stage;
 use crate::pipeline::state::Recorded;
@@ -34,8 +37,26 @@ pub(super) struct Admitted {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum Told {
-    Receipt(Valued<SubmitAnswer>),
-    OnRecord(Valued<AlreadyRecorded>),
+    Receipt(SubmitAnswer),
+    OnRecord(AlreadyRecorded),
+}
+
+/// Any of the two: what has a receipt and is on record keeps to both.
+impl PartialSchema for Told {
+    fn schema() -> RefOr<Schema> {
+        let either = AnyOfBuilder::new().item(Ref::from_schema_name("SubmitAnswer"));
+        either.item(Ref::from_schema_name("AlreadyRecorded")).into()
+    }
+}
+
+impl ToSchema for Told {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.extend([
+            (SubmitAnswer::name().into_owned(), SubmitAnswer::schema()),
+            (AlreadyRecorded::name().into_owned(), AlreadyRecorded::schema()),
+        ]);
+        SubmitAnswer::schemas(schemas);
+    }
 }
 
 /// Counts so many submissions of this client and answers with where it stands: `429` if they are too many,
@@ -109,8 +130,8 @@ pub(super) fn told(intake: Intake) -> Result<(StatusCode, Json<Told>), Problem> 
         Intake::New(receipt) => (StatusCode::ACCEPTED, Told::Receipt(answer(receipt, None))),
         Intake::Repeat(receipt) => (StatusCode::OK, Told::Receipt(answer(receipt, None))),
         Intake::OnRecord(Recorded { tx_id, block_height, assurance }) => {
-            let answer = AlreadyRecorded { status: SubmissionStatus::Confirmed, tx_id, block_height };
-            (StatusCode::OK, Told::OnRecord(Valued { answer, assurance: Some(assurance) }))
+            let status = SubmissionStatus::Confirmed;
+            (StatusCode::OK, Told::OnRecord(AlreadyRecorded { status, assurance, tx_id, block_height }))
         }
         Intake::NoPlace => return Err(no_place()),
     };

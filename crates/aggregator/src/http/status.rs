@@ -20,12 +20,16 @@ use birthmark_core::api::submit::SubmissionStatus;
 use birthmark_core::ids::SubmitterName;
 use birthmark_service::problem::Problem;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::unavailable;
+use super::{openapi, unavailable};
 use crate::aggregator::Inner;
 
-#[derive(Debug, Serialize)]
+/// Figures of this aggregator.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Status {
+    /// Its name in the network file.
+    #[schema(value_type = String)]
     submitter: SubmitterName,
     pending: u64,
     validated: u64,
@@ -36,13 +40,18 @@ pub(super) struct Status {
     held: Vec<Held>,
 }
 
-#[derive(Debug, Serialize)]
+/// What an authority passed and what waits all the same.
+#[derive(Debug, Serialize, ToSchema)]
 struct Held {
     authority: String,
     cause: &'static str,
     submissions: usize,
 }
 
+/// How much work waits, and on whose account.
+#[utoipa::path(get, path = "/api/v1/status", operation_id = "status", tag = openapi::OPERATION,
+    responses((status = 200, description = "Figures.", body = Status),
+              (status = 503, description = "`busy`, `database_unavailable`.")))]
 pub(super) async fn handle(State(inner): State<Arc<Inner>>) -> Result<Json<Status>, Problem> {
     let count = |status| inner.figures.count(status);
     let mut status = Status {

@@ -21,16 +21,24 @@ use birthmark_service::problem::Problem;
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::{Valued, answer, proof_wish, unavailable};
+use super::{answer, openapi, proof_wish, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
 use crate::registry::ProofWish;
 
+/// How far a submission is, for the holder of its receipt.
+#[utoipa::path(get, path = "/api/v1/submission/{receipt_id}", operation_id = "submission", tag = openapi::SUBMITTING,
+    params(("receipt_id" = String, Path, description = "A UUID with hyphens.", format = "uuid"),
+           ("proof" = Option<String>, Query, pattern = "^[01]$", description = "`0` leaves the proof out.")),
+    responses((status = 200, description = "Where it stands. With the proof, once confirmed.", body = SubmitAnswer),
+              (status = 404, description = "`unknown_receipt`."),
+              (status = 422, description = "`wrong_receipt`, `malformed_query`."),
+              (status = 503, description = "`busy`, `database_unavailable`.")))]
 pub(super) async fn handle(
     State(inner): State<Arc<Inner>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Valued<SubmitAnswer>>, Problem> {
+) -> Result<Json<SubmitAnswer>, Problem> {
     let id = path.ok().and_then(|Path(text)| receipt_id(&text)).ok_or_else(malformed)?;
     let wish = proof_wish(query.as_deref())?;
     let receipt = inner.store.receipt(id).await.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;

@@ -17,7 +17,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
-use birthmark_core::submission::MAX_SUBMISSION;
+use birthmark_core::api::submit::SubmitAnswer;
+use birthmark_core::submission::{MAX_SUBMISSION, SubmissionJson};
 use birthmark_service::extract::BoundedBytes;
 use birthmark_service::prefer::PreferWait;
 use birthmark_service::problem::Problem;
@@ -25,13 +26,37 @@ use bytes::Bytes;
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::intake::{admit, counted, require_json, take_in, told};
-use super::{answer, unavailable};
+use super::intake::{Told, admit, counted, require_json, take_in, told};
+use super::{answer, openapi, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
 use crate::store::{Intake, Receipt};
 use crate::waiters::Waiter;
 
+/// Takes a submission in.
+///
+/// The answer comes once it is on disk; the verdict is the authority's. Sending the same again changes nothing and
+/// is answered with the same receipt.
+#[utoipa::path(post, path = "/api/v1/submit", operation_id = "submit", tag = openapi::SUBMITTING,
+    params(("Prefer" = Option<String>, Header, example = "wait=10",
+            description = "`wait=N` holds the answer back until the submission has ended, for at most N seconds \
+                (30). RFC 7240.")),
+    request_body(content = SubmissionJson, description = "At most 64 KiB. Unknown fields are ignored.",
+        example = json!(openapi::example())),
+    responses((status = 200, body = inline(Told),
+               description = "Came before; is on record already; or ended within `Prefer: wait`.",
+               headers(("Preference-Applied" = String, description = "With `Prefer: wait` that was honoured.")),
+               links(("receipt" = (operation_id = "submission",
+                                   parameters(("receipt_id" = "$response.body#/receipt_id")))))),
+              (status = 202, description = "Stored, on disk. It has not ended yet.", body = SubmitAnswer,
+               headers(("Preference-Applied" = String, description = "With `Prefer: wait` that was honoured.")),
+               links(("receipt" = (operation_id = "submission",
+                                   parameters(("receipt_id" = "$response.body#/receipt_id")))))),
+              (status = 403, description = "`software_authority_required`."),
+              (status = 422, description = "`wrong_field`, `wrong_submission_type`, `wrong_image`, \
+                  `wrong_commitment`, `wrong_entries`, `wrong_capture`, `wrong_edit`, `wrong_authority`, \
+                  `unknown_authority`, `wrong_token`, `wrong_timestamp`, `timestamp_in_milliseconds`."),
+              (status = 503, description = "`busy`, `backlog_full`, `database_unavailable`.")))]
 pub(super) async fn handle(State(inner): State<Arc<Inner>>, wish: PreferWait, request: Request) -> Response {
     let client = inner.proxies.client(request.extensions(), request.headers());
     let body = match body(request).await {

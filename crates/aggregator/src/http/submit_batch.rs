@@ -13,6 +13,7 @@
 //! One result for each, in their order, as it would be answered alone; a bad one holds up no other. An error
 //! of the whole (`429`, `503`) says that none was taken, or that it is not known which: all may be sent again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -24,18 +25,28 @@ use birthmark_service::problem::Problem;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, ObjectBuilder, Ref, Schema, Type};
 
 use super::intake::{Admitted, Told, admit, counted, require_json, take_in, told};
+use super::openapi;
 use crate::aggregator::Inner;
 use crate::store::Intake;
 
-#[derive(Deserialize)]
-struct Batch {
+/// Up to a hundred submissions.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SubmissionBatch)]
+pub(super) struct Batch {
+    /// Each as for `submit`, and judged by itself: what is wrong with one is said in its own result.
+    #[schema(value_type = Vec<serde_json::Value>, min_items = 1, max_items = 100)]
     submissions: Vec<Box<RawValue>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Answers {
+/// One result for each submission, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchAnswers)]
+pub(super) struct Answers {
     results: Vec<Answer>,
 }
 
@@ -48,6 +59,35 @@ struct Answer {
     problem: Option<Problem>,
 }
 
+/// A submission's own answer with its status, or a problem.
+impl utoipa::PartialSchema for Answer {
+    fn schema() -> RefOr<Schema> {
+        let status = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(200)).maximum(Some(599));
+        let outline = ObjectBuilder::new().property("http_status", status).required("http_status");
+        let problem = ObjectBuilder::new().property("problem", Ref::from_schema_name("Problem")).required("problem");
+        let either = AnyOfBuilder::new()
+            .item(Ref::from_schema_name("SubmitAnswer"))
+            .item(Ref::from_schema_name("AlreadyRecorded"))
+            .item(problem);
+        AllOfBuilder::new().item(outline).item(either).into()
+    }
+}
+
+impl ToSchema for Answer {
+    fn name() -> Cow<'static, str> {
+        "BatchAnswer".into()
+    }
+}
+
+/// Takes up to a hundred submissions in, made durable together.
+///
+/// A bad one holds up no other. After `429` or `503` all may be sent again.
+#[utoipa::path(post, path = "/api/v1/submit/batch", operation_id = "submit_batch", tag = openapi::SUBMITTING,
+    request_body(content = Batch, description = "At most 1 MiB.",
+        example = json!({"submissions": [openapi::example()]})),
+    responses((status = 200, description = "One result for each, in their order.", body = Answers),
+              (status = 422, description = "`wrong_field`, `wrong_batch`."),
+              (status = 503, description = "`busy`, `database_unavailable`.")))]
 pub(super) async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let client = inner.proxies.client(request.extensions(), request.headers());
     let batch = match batch(request).await {

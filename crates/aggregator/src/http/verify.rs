@@ -13,13 +13,26 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use birthmark_core::ImageHash;
+use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_service::problem::Problem;
 use http::StatusCode;
 
-use super::proof_wish;
+use super::{openapi, proof_wish};
 use crate::aggregator::Inner;
 use crate::registry::AskError;
 
+/// What the registry holds about a hash.
+///
+/// No word of it is to be believed: `proof` is checked by the client, against a policy of its own. A registry that
+/// cannot be asked is `503`, never "not on record".
+#[utoipa::path(get, path = "/api/v1/verify/{image_hash}", operation_id = "verify", tag = openapi::VERIFYING,
+    params(("image_hash" = String, Path, pattern = "^[0-9a-fA-F]{64}$",
+            description = "SHA-256 of a file, of its picture data or of its sensor samples, in hex."),
+           ("proof" = Option<String>, Query, pattern = "^[01]$",
+            description = "`0` leaves proofs out; `1` adds the proof that nothing is on record.")),
+    responses((status = 200, description = "On record or not.", body = VerifyAnswer),
+              (status = 422, description = "`malformed_hash`, `malformed_query`."),
+              (status = 503, description = "`registry_unavailable`.")))]
 pub(super) async fn handle(
     State(inner): State<Arc<Inner>>,
     path: Result<Path<String>, PathRejection>,

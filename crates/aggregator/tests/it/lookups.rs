@@ -115,3 +115,25 @@ async fn network_file_is_served_as_it_was_read() {
     assert_eq!(reply.body, serde_json::from_slice::<Value>(&world.network_file).unwrap());
     assert_eq!(running.get("/ready").await.body, json!({"status": "ready"}));
 }
+
+#[tokio::test]
+async fn description_and_its_page_are_served_with_all_that_the_page_needs() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let described = running.get("/openapi.json").await.body;
+    for path in described["paths"].as_object().unwrap().keys().filter(|path| !path.contains('{')) {
+        assert_ne!(running.get(path).await.status, 404, "{path}");
+    }
+    let (headers, page) = running.fetch("/docs").await;
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    let mut files = 0;
+    for path in page.split('"').filter(|text| text.starts_with('/')) {
+        let (headers, content) = running.fetch(path).await;
+        assert!(!content.is_empty());
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        files += 1;
+    }
+    assert_eq!(files, 8);
+}

@@ -252,6 +252,12 @@ impl Running {
         self.send(Method::GET, path, None, String::new()).await
     }
 
+    /// What is not JSON.
+    pub(crate) async fn fetch(&self, path: &str) -> (HeaderMap, Bytes) {
+        let answer = self.client.get_bytes(path).await.unwrap();
+        (answer.headers, answer.body)
+    }
+
     /// Asks for the figures until they are as expected.
     pub(crate) async fn until(&self, expected: impl Fn(&Value) -> bool) -> Value {
         let asking = async {

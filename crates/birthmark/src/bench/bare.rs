@@ -166,6 +166,7 @@ pub(super) fn receipt() -> Response {
         receipt_id: uuid::Builder::from_random_bytes(bytes).into_uuid(),
         status: SubmissionStatus::PendingValidation,
         message: "stored; the authority has not judged the token yet".to_owned(),
+        assurance: None,
         tx_id: None,
         block_height: None,
         reason: None,

@@ -36,6 +36,8 @@ mod load;
 #[cfg(test)]
 mod once;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod privacy;

@@ -8,6 +8,9 @@ use crate::hash::ImageHash;
 use crate::ids::{Height, SubmitterName, TxId};
 use crate::time::UnixSeconds;
 
+#[cfg(feature = "openapi")]
+mod schema;
+
 /// What the registry holds about one hash. Fields that do not apply are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyAnswer {
@@ -30,22 +33,29 @@ pub struct VerifyAnswer {
 
 /// The best record of a hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Record {
     /// 60 × the block's minute: the registry's time, coarse on purpose.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub timestamp: UnixSeconds,
     /// The record's block.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub block_height: Height,
     /// The record's index in the log.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub tx_id: TxId,
     /// 0, 1 or 2.
+    #[cfg_attr(feature = "openapi", schema(maximum = 2))]
     pub modification_level: u8,
     /// The level in words.
     pub modification_display: String,
     /// Where the image comes from.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, required = true, pattern = "^[0-9a-f]{64}$"))]
     pub parent_image_hash: Option<ImageHash>,
     /// Who vouched.
     pub authority_id: String,
     /// Who submitted.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub aggregator: SubmitterName,
     /// How much the record is worth.
     pub assurance: Assurance,
@@ -55,22 +65,28 @@ pub struct Record {
     pub other_records: Vec<OtherRecord>,
     /// The `.tlog-proof` text, unless it was declined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub proof: Option<String>,
 }
 
 /// One image on the way back to the sensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProvenanceLink {
     /// Its hash.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
     pub image_hash: ImageHash,
     /// Its level; null if it is named as a parent but not recorded.
+    #[cfg_attr(feature = "openapi", schema(required = true, maximum = 2))]
     pub modification_level: Option<u8>,
 }
 
 /// Another record of the same hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OtherRecord {
     /// Its index in the log.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub tx_id: TxId,
     /// Its assurance.
     pub assurance: Assurance,
@@ -78,9 +94,11 @@ pub struct OtherRecord {
 
 /// A state of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AsOf {
     /// The checkpoint's size in leaves.
     pub size: u64,
     /// The checkpoint's time in Unix seconds.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub time: UnixSeconds,
 }

@@ -24,19 +24,26 @@ use crate::network::EndorsementKeyId;
 ///
 /// Lengths and digits are checked on conversion, so that an error can name the field.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = CameraToken))]
 pub struct TokenJson {
     /// Hex.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^([0-9a-fA-F]{2}){1,144}$"))]
     pub ciphertext: String,
     /// Hex; when left out, the last 16 bytes of `ciphertext` are the tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{32}$"))]
     pub auth_tag: Option<String>,
     /// Hex.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{24}$"))]
     pub nonce: String,
     /// May instead stand in a `key_reference`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 2499))]
     pub table_id: Option<u64>,
     /// May instead stand in a `key_reference`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 999))]
     pub key_index: Option<u64>,
     /// What ties a version 2 token to its photo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,23 +52,32 @@ pub struct TokenJson {
 
 /// `{"table_id", "key_index"}` beside a token that lacks them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyReference {
     /// 0 to 2499.
+    #[cfg_attr(feature = "openapi", schema(maximum = 2499))]
     pub table_id: u64,
     /// 0 to 999.
+    #[cfg_attr(feature = "openapi", schema(maximum = 999))]
     pub key_index: u64,
 }
 
 /// `camera_token.binding` in JSON, all hex.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Binding))]
 pub struct BindingJson {
     /// HPKE's encapsulated key.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{64}$"))]
     pub enc: String,
     /// Which endorsement key the message was blinded for.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[0-9a-fA-F]{16}$"))]
     pub key_id: String,
     /// The blinded capture digest.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^([0-9a-fA-F]{2}){256,512}$"))]
     pub blinded_message: String,
     /// r^-1 mod n, for the aggregator to unblind with.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^([0-9a-fA-F]{2}){256,512}$"))]
     pub inverse: String,
 }
 

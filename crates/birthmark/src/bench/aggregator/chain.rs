@@ -66,6 +66,7 @@ impl Chain {
             receipt_id: uuid::Builder::from_random_bytes(receipt).into_uuid(),
             status: SubmissionStatus::Confirmed,
             message: "on record".to_owned(),
+            assurance: None,
             tx_id: Some(TxId(1)),
             block_height: Some(Height(1)),
             reason: None,
