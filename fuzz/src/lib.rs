@@ -31,6 +31,7 @@ use birthmark_core::merkle::EMPTY_ROOT;
 use birthmark_core::network::{AuthorityStatement, Genesis, Network, Revision, Trust, parse_policy_or_network};
 use birthmark_core::note::Note;
 use birthmark_core::policy::Policy;
+use birthmark_core::prefix::{PrefixPage, Said};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::submission::Submission;
 use birthmark_core::tile::{Tile, decode_entries, encode_entries};
@@ -65,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     ("leaf", leaf, seeds::leaf),
     ("network", network, seeds::network),
     ("policy", policy, seeds::policy),
+    ("prefix", prefix, seeds::prefix),
     ("proof", proof, seeds::proof),
     ("statement", statement, seeds::statement),
     ("submission", submission, seeds::submission),
@@ -79,6 +81,20 @@ pub const TARGETS: &[Target] = &[
 static TRUSTS: LazyLock<Vec<Trust>> = LazyLock::new(|| {
     seeds::trusts().iter().map(|text| parse_policy_or_network(text.as_bytes()).expect("the vectors' trusts")).collect()
 });
+
+/// A page of a look-up by prefix, and what is taken out of it.
+pub fn prefix(bytes: &[u8]) {
+    let Ok(page) = PrefixPage::parse(bytes) else { return };
+    let text = serde_json::to_vec(&page).expect("what is read can be written");
+    assert_eq!(PrefixPage::parse(&text).ok().as_ref(), Some(&page));
+    for seed in 0..16 {
+        match page.about(&ImageHash::of(&[seed])) {
+            Ok(Said::Record(proof)) => TRUSTS.iter().for_each(|trust| drop(proof.verify_inclusion(trust))),
+            Ok(Said::Absent(proof)) => TRUSTS.iter().for_each(|trust| drop(proof.verify(trust, UnixSeconds(1_733_259_600)))),
+            Ok(Said::Elsewhere) | Err(_) => {}
+        }
+    }
+}
 
 /// A proof of absence.
 pub fn absence(bytes: &[u8]) {

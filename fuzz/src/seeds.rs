@@ -37,6 +37,24 @@ pub(crate) fn absence() -> Vec<Vec<u8>> {
     utf8("absence.json", &["cases", "altered"], "absence")
 }
 
+/// A page for each proof of absence, with an image that a proof of inclusion is about.
+pub(crate) fn prefix() -> Vec<Vec<u8>> {
+    let pages = texts("absence.json", &["cases"], "absence").into_iter().filter_map(|text| {
+        let absence: Value = serde_json::from_str(&text).ok()?;
+        let page = json!({
+            "prefix": "ab3", "from": "ab3".to_owned() + &"0".repeat(61), "checkpoint": absence["checkpoint"],
+            "leaf": absence["leaf"], "inclusion": absence["inclusion"], "siblings": absence["siblings"],
+            "images": [{
+                "key": "ab3".to_owned() + &"1".repeat(61),
+                "records": [{"tx_id": 1, "entry": 1, "assurance": "attested"}], "extra": "AQABAQAA", "path": "",
+            }],
+            "next": "ab3".to_owned() + &"8".repeat(61),
+        });
+        Some(page.to_string().into_bytes())
+    });
+    pages.collect()
+}
+
 pub(crate) fn answers() -> Vec<Vec<u8>> {
     let hash = "ab".repeat(32);
     let receipt = "67e55044-10b1-426f-9247-bb680e5fe0c8";

@@ -13,6 +13,7 @@ use axum::Router;
 use birthmark_core::batch::SubmitterKey;
 use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_core::network::{Network, Submitter};
+use birthmark_core::prefix::MAX_PAGE_LEN;
 use birthmark_core::time::Clock;
 use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
 use birthmark_service::lock::FolderLock;
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) limiter: Option<RateLimiter>,
     pub(crate) proxies: TrustedProxies,
+    /// Places for pages of look-ups by prefix that are passed on.
+    pub(crate) pages: Arc<Semaphore>,
     authorities: Vec<(Authority, Stage)>,
     posting: Stage,
     mixing: (usize, Duration),
@@ -106,6 +109,7 @@ impl Aggregator {
                 registry,
                 limiter: config.rate_limit.map(|quota| RateLimiter::new(quota, MAX_CLIENTS)),
                 proxies: config.trusted_proxies,
+                pages: Arc::new(Semaphore::new(MAX_PAGES)),
                 authorities,
                 posting: Stage::new("registry node"),
                 mixing: (config.mix_min, config.mix_delay),
@@ -212,9 +216,11 @@ fn registry(config: &AggregatorConfig) -> Result<Registry, AggregatorError> {
     let wait = Duration::from_secs(RECORD_WAIT_SECONDS) + config.call_timeout;
     let posting = options(wait, MAX_VERIFY, config.node_bearer.clone());
     let reading = options(config.call_timeout, MAX_VERIFY, config.node_bearer.clone());
+    let paging = options(config.call_timeout, MAX_PAGE_LEN, config.node_bearer.clone());
     let node = |url: &String| -> Result<Node, AggregatorError> {
-        let (posting, reading) = (client("node", url, &posting)?, client("node", url, &reading)?);
-        Ok(Node { url: url.clone(), posting, reading })
+        let client = |options| client("node", url, options);
+        let (posting, reading, paging) = (client(&posting)?, client(&reading)?, client(&paging)?);
+        Ok(Node { url: url.clone(), posting, reading, paging })
     };
     let nodes = config.node_urls.iter().map(node).collect::<Result<_, _>>()?;
     Ok(Registry { network: config.network.network_id(), submitter: submitter.number, key, nodes: Nodes::new(nodes) })
@@ -249,5 +255,7 @@ fn options(request_timeout: Duration, max_response: usize, bearer: Option<Bearer
     ClientOptions { request_timeout, max_response, bearer, ..ClientOptions::default() }
 }
 
+/// Pages in memory at one time: some 60 MB at worst, a quarter of that as a rule.
+const MAX_PAGES: usize = 16;
 /// Clients whose submissions are counted at one time: some 6 MB.
 const MAX_CLIENTS: usize = 65_536;

@@ -5,6 +5,8 @@
 //! POST /api/v1/submit/batch            submit_batch
 //! GET  /api/v1/submission/{receipt_id} submission   GET /health, /ready    birthmark_service
 //! GET  /api/v1/verify/{image_hash}     verify       GET /openapi.json      openapi
+//! GET  /api/v1/verify/prefix/{prefix}  verify_prefix
+//! GET  /checkpoint                     verify_prefix
 //! GET  /api/v1/status                  status       GET /docs              docs
 //! ```
 
@@ -16,6 +18,7 @@ mod submission;
 mod submit;
 mod submit_batch;
 mod verify;
+mod verify_prefix;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +69,8 @@ fn described() -> OpenApiRouter<Arc<Inner>> {
         .routes(routes!(submit_batch::handle))
         .routes(routes!(submission::handle))
         .routes(routes!(verify::handle))
+        .routes(routes!(verify_prefix::handle))
+        .routes(routes!(verify_prefix::checkpoint))
         .routes(routes!(status::handle))
         .routes(routes!(network_file))
 }

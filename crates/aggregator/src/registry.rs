@@ -9,7 +9,7 @@
 //! POST /api/v1/transactions  application/octet-stream, Prefer: wait=10
 //!                        200 {"results": [{"status": "recorded", "tx_id": 1, "block_height": 2}
 //!                                        | {"status": "accepted"} | {"status": "refused", "code": "…"}, …]}
-//! GET /api/v1/verify/{image_hash}[?proof=0|1]
+//! GET /api/v1/verify/{image_hash}[?proof=0|1], /api/v1/verify/prefix/{prefix}[?from=…], /checkpoint
 //! ```
 //! `recorded` holds for the assurance at which a body was handed over, or a higher one. Proofs are passed on
 //! as the node writes them, with the endorsement that it has kept.
@@ -27,8 +27,11 @@ use birthmark_core::api::validate::Message;
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_core::batch::{Assurance, Batch, SubmitterKey, Transaction};
 use birthmark_core::body::Body;
+use birthmark_core::checkpoint::parse_unverified;
+use birthmark_core::hash::Digest;
 use birthmark_core::ids::{NetworkId, SubmitterNumber};
 use birthmark_core::json;
+use birthmark_core::prefix::KeyPrefix;
 use birthmark_service::client::ClientError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -75,6 +78,32 @@ pub(crate) enum AskError {
     OffTopic,
     #[error("there is no node to ask")]
     Nobody,
+    #[error("no page begins there")]
+    NoSuchPage,
+}
+
+/// What a node is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// About one hash.
+    Hash(ImageHash, ProofWish),
+    /// For a page of a look-up by prefix.
+    Page(KeyPrefix, Option<Digest>),
+    /// For its checkpoint.
+    Checkpoint,
+}
+
+impl Question {
+    fn path(&self) -> String {
+        match self {
+            Self::Hash(hash, ProofWish::Unsaid) => format!("/api/v1/verify/{hash}"),
+            Self::Hash(hash, ProofWish::Without) => format!("/api/v1/verify/{hash}?proof=0"),
+            Self::Hash(hash, ProofWish::With) => format!("/api/v1/verify/{hash}?proof=1"),
+            Self::Page(prefix, None) => format!("/api/v1/verify/prefix/{prefix}"),
+            Self::Page(prefix, Some(from)) => format!("/api/v1/verify/prefix/{prefix}?from={from}"),
+            Self::Checkpoint => "/checkpoint".to_owned(),
+        }
+    }
 }
 
 impl Registry {
@@ -110,21 +139,18 @@ impl Registry {
         Err(trouble)
     }
 
-    /// A node's answer about one hash, as it is.
-    pub(crate) async fn ask(&self, hash: ImageHash, wish: ProofWish) -> Result<Bytes, AskError> {
-        let query = match wish {
-            ProofWish::Unsaid => "",
-            ProofWish::Without => "?proof=0",
-            ProofWish::With => "?proof=1",
-        };
-        let path = format!("/api/v1/verify/{hash}{query}");
+    /// A node's answer, as it is.
+    pub(crate) async fn ask(&self, question: &Question) -> Result<Bytes, AskError> {
+        let path = question.path();
         let mut trouble = AskError::Nobody;
         for (place, node) in self.nodes.in_turn() {
-            match ask(node, &path, hash).await {
+            match put(node, question, &path).await {
                 Ok(answer) => {
                     self.nodes.stay_with(place);
                     return Ok(answer);
                 }
+                // The node is well; what was asked is not.
+                Err(AskError::NoSuchPage) => return Err(AskError::NoSuchPage),
                 Err(cause) => trouble = cause,
             }
         }
@@ -139,7 +165,7 @@ impl Registry {
 
     async fn proof_by_any_hash(&self, body: &Body, recorded: Recorded) -> Option<String> {
         for entry in body.entries.as_slice() {
-            let answer = match self.ask(entry.hash, ProofWish::Unsaid).await {
+            let answer = match self.ask(&Question::Hash(entry.hash, ProofWish::Unsaid)).await {
                 Ok(answer) => json::from_slice::<VerifyAnswer>(&answer).ok()?,
                 Err(error) => {
                     tracing::warn!(%error, "a proof could not be fetched; the receipt is answered without it");
@@ -160,15 +186,35 @@ async fn post(node: &Node, headers: HeaderMap, batch: Bytes, wanted: usize) -> R
     if results.len() == wanted { Ok(results) } else { Err(Trouble::Count { got: results.len(), wanted }) }
 }
 
-async fn ask(node: &Node, path: &str, hash: ImageHash) -> Result<Bytes, AskError> {
+/// Whatever else stands at the address must not be passed on as the registry's word.
+async fn put(node: &Node, question: &Question, path: &str) -> Result<Bytes, AskError> {
     #[derive(Deserialize)]
     struct About {
         image_hash: ImageHash,
     }
-    let answer = node.reading.get_bytes(path).await?;
-    // Whatever else stands at the address must not be passed on as the registry's word.
-    let about: About = json::from_slice(&answer.body).map_err(|_| AskError::OffTopic)?;
-    if about.image_hash == hash { Ok(answer.body) } else { Err(AskError::OffTopic) }
+    let (answer, is_on_topic) = match question {
+        Question::Hash(hash, _) => {
+            let answer = node.reading.get_bytes(path).await?.body;
+            let is_on_topic = json::from_slice::<About>(&answer).is_ok_and(|about| about.image_hash == *hash);
+            (answer, is_on_topic)
+        }
+        Question::Page(prefix, _) => {
+            let answer = match node.paging.get_bytes(path).await {
+                Err(error) if error.code() == Some("malformed_query") => return Err(AskError::NoSuchPage),
+                answer => answer?.body,
+            };
+            // What is in it is for the client to judge; it takes long to read.
+            let begin = format!("{{\"prefix\":\"{prefix}\",");
+            let is_on_topic = answer.starts_with(begin.as_bytes());
+            (answer, is_on_topic)
+        }
+        Question::Checkpoint => {
+            let answer = node.reading.get_bytes(path).await?.body;
+            let is_on_topic = std::str::from_utf8(&answer).is_ok_and(|note| parse_unverified(note).is_ok());
+            (answer, is_on_topic)
+        }
+    };
+    if is_on_topic { Ok(answer) } else { Err(AskError::OffTopic) }
 }
 
 /// For a receipt's proof, however many of its hashes are asked about: who waits for a receipt may have

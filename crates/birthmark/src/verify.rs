@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use birthmark_core::absence::{Absence, AbsenceError, AbsenceProof};
 use birthmark_core::body::Kind;
-use birthmark_core::network::{Trust, parse_policy_or_network};
+use birthmark_core::network::{Trust, TrustError, parse_policy_or_network};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::time::{Clock as _, UnixSeconds};
 use birthmark_core::verify::{Candidate, Verdict, VerifyError, verify};
@@ -27,6 +27,7 @@ use crate::runtime::block_on;
 use crate::terminal::{Waiting, complain};
 
 pub(crate) use report::{Matched, Outcome};
+use source::Asking;
 
 /// Flags of `verify`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     /// Whom to trust: network.json or a C2SP policy file. The default is ~/.config/birthmark/network.json.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Do not tell the server which photograph it is about: ask for all images whose index key begins alike, some
+    /// 256 or more once there are so many, and look among them here. Takes longer.
+    #[arg(long)]
+    private: bool,
     /// One JSON object a file.
     #[arg(long)]
     json: bool,
@@ -93,6 +98,12 @@ pub(crate) enum Unchecked {
     /// The server's checkpoint says nothing about now.
     #[error("the server's proof of absence is of another time: {0}")]
     Stale(AbsenceError),
+    /// The server's checkpoint, which says how many images there are, is not accepted.
+    #[error("the server's checkpoint is refused: {0}")]
+    Checkpoint(TrustError),
+    /// A page of a private look-up is not what was asked for.
+    #[error("the server's page of images is unusable: {0}")]
+    Page(String),
     /// The server cannot be reached or does not answer as it should.
     #[error("the server cannot tell: {0}")]
     Server(#[from] ClientError),
@@ -123,13 +134,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
     let trust = read_trust(args.policy.as_deref())?;
     let servers = args.urls.iter().map(|url| source::server(url)).collect::<Result<Vec<_>, _>>()?;
+    let asking = if args.private { Asking::Privately(&trust) } else { Asking::Openly };
     let mut outcomes = Vec::with_capacity(args.files.len());
     for file in &args.files {
         if servers.len() > 1 && args.proof.is_none() {
-            outcomes.push(check_at_all(file, &servers, &trust, args.json).await);
+            outcomes.push(check_at_all(file, &servers, (&trust, asking), args.json).await);
             continue;
         }
-        let outcome = check(file, args.proof.as_deref(), servers.first(), &trust).await;
+        let outcome = judged(file, args.proof.as_deref(), servers.first(), (&trust, asking)).await;
         report::print(file, &outcome, args.json);
         outcomes.push(outcome);
     }
@@ -137,7 +149,12 @@ async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
 }
 
 /// Judges one file by what several servers say.
-async fn check_at_all(file: &Path, servers: &[HttpClient], trust: &Trust, as_json: bool) -> Outcome {
+async fn check_at_all(
+    file: &Path,
+    servers: &[HttpClient],
+    (trust, asking): (&Trust, Asking<'_>),
+    as_json: bool,
+) -> Outcome {
     let waiting = Waiting::new(format!("checking {} at {} servers", file.display(), servers.len()));
     let candidates = match candidates(file).await {
         Ok(candidates) => candidates,
@@ -147,7 +164,7 @@ async fn check_at_all(file: &Path, servers: &[HttpClient], trust: &Trust, as_jso
             return outcome;
         }
     };
-    let mut answers = several::ask(&candidates, servers, trust).await;
+    let mut answers = several::ask(&candidates, servers, (trust, asking)).await;
     drop(waiting);
     let compared = several::compare(&answers);
     report::print_several(file, &answers, compared.as_ref(), as_json);
@@ -166,7 +183,11 @@ async fn candidates(file: &Path) -> Result<Vec<Candidate>, Unchecked> {
 
 /// Judges one file. `demo` asks the same way.
 pub(crate) async fn check(file: &Path, proof: Option<&Path>, server: Option<&HttpClient>, trust: &Trust) -> Outcome {
-    match judge(file, proof, server, trust).await {
+    judged(file, proof, server, (trust, Asking::Openly)).await
+}
+
+async fn judged(file: &Path, proof: Option<&Path>, server: Option<&HttpClient>, by: (&Trust, Asking<'_>)) -> Outcome {
+    match judge(file, proof, server, by).await {
         Ok(outcome) => outcome,
         Err(unchecked) => Outcome::Unchecked(unchecked),
     }
@@ -177,11 +198,11 @@ async fn judge(
     file: &Path,
     proof: Option<&Path>,
     server: Option<&HttpClient>,
-    trust: &Trust,
+    (trust, asking): (&Trust, Asking<'_>),
 ) -> Result<Outcome, Unchecked> {
     let waiting = Waiting::new(format!("checking {}", file.display()));
     let candidates = candidates(file).await?;
-    let proofs = source::find(file, &candidates, proof, server).await?;
+    let proofs = source::find(file, &candidates, proof, server, asking).await?;
     drop(waiting);
     weigh(&candidates, proofs, trust)
 }

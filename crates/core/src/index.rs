@@ -13,6 +13,8 @@
 
 pub mod trie;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::Assurance;
 use crate::codec::{DecodeError, Reader};
 use crate::ids::TxId;
@@ -21,11 +23,14 @@ use crate::ids::TxId;
 pub const MAX_RECORDS: usize = 16;
 
 /// One record of a hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IndexRecord {
     /// The leaf.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub tx_id: TxId,
     /// Which of the leaf's entries, counted from 1.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub entry: u8,
     /// How much the record is worth.
     pub assurance: Assurance,

@@ -29,6 +29,7 @@ pub mod merkle;
 pub mod network;
 pub mod note;
 pub mod policy;
+pub mod prefix;
 pub mod proof;
 pub mod submission;
 pub mod tile;

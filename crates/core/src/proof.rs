@@ -145,16 +145,16 @@ impl FromStr for ProofBundle {
     }
 }
 
-const MAX_EXTRA_LEN: usize = 1 + 2 + MAX_LEAF_LEN + 2 + MAX_ENDORSEMENT;
+pub(crate) const MAX_EXTRA_LEN: usize = 1 + 2 + MAX_LEAF_LEN + 2 + MAX_ENDORSEMENT;
 
-fn encode_extra(bundle: &ProofBundle) -> Vec<u8> {
+pub(crate) fn encode_extra(bundle: &ProofBundle) -> Vec<u8> {
     let mut out = vec![EXTRA_VERSION];
     put_prefixed16(&mut out, &bundle.leaf);
     put_prefixed16(&mut out, bundle.endorsement.as_deref().unwrap_or_default());
     out
 }
 
-fn decode_extra(bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>), DecodeError> {
+pub(crate) fn decode_extra(bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>), DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8("extra version")?;
     if version != EXTRA_VERSION {

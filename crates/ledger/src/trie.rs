@@ -21,6 +21,7 @@ use std::thread;
 
 use birthmark_core::hash::Digest;
 use birthmark_core::index::trie::{self, End, Leaf, Path};
+use birthmark_core::prefix::KeyPrefix;
 
 use crate::store::StoreError;
 
@@ -102,6 +103,34 @@ impl Trie {
         checked.map_err(|_| DAMAGED)?;
         Ok(Path { siblings, end: rest.end })
     }
+
+    /// The largest subtree under `prefix` that begins at `from` and has at most `most` keys; where the trie has no
+    /// node so deep, the smallest that holds all of the prefix. Nothing if no subtree begins there.
+    pub(crate) fn part(&self, prefix: &KeyPrefix, from: &Digest, most: usize) -> Option<Part> {
+        let (mut node, mut at, mut siblings) = (&self.root, Prefix::ALL, Vec::new());
+        loop {
+            let begins_here = at.bits == *from.as_bytes();
+            match node.halves.as_deref() {
+                Some([left, right]) if at.len < prefix.bits() || node.keys > most as u64 || !begins_here => {
+                    let (own, other) = if trie::is_right(from, at.len) { (right, left) } else { (left, right) };
+                    siblings.push(other.hash);
+                    at = at.below(from);
+                    node = own;
+                }
+                _ if begins_here || (at.len < prefix.bits() && *from == prefix.first()) => {
+                    return Some(Part { at, siblings, hash: node.hash });
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// A subtree, and the way to it.
+pub(crate) struct Part {
+    pub(crate) at: Prefix,
+    pub(crate) siblings: Vec<Digest>,
+    pub(crate) hash: Digest,
 }
 
 impl Node {
@@ -167,6 +196,30 @@ impl Prefix {
             *byte |= u8::try_from(0xff_u16 >> fixed).unwrap_or_default();
         }
         self.bits..=last
+    }
+
+    /// The first key that may stand there.
+    pub(crate) const fn first(&self) -> Digest {
+        Digest::from_bytes(self.bits)
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first key behind all that may stand there.
+    pub(crate) fn next(&self) -> Option<Digest> {
+        let (mut next, mut at) = (self.bits, self.len);
+        // Adds one to the last of its bits.
+        while let Some(before) = at.checked_sub(1) {
+            at = before;
+            let (byte, bit) = (next.get_mut(at / 8)?, 0x80 >> (at % 8));
+            *byte ^= bit;
+            if *byte & bit != 0 {
+                return Some(Digest::from_bytes(next));
+            }
+        }
+        None
     }
 
     /// One bit more, that of a key below.

@@ -72,7 +72,7 @@ impl Follower {
         let publisher = Publisher::new();
         publisher.resume(&ledger)?;
         let acts = Arc::new(Acts::new(network_file));
-        let reads = Reads { ledger, publisher: Arc::new(publisher), acts, mempool: None };
+        let reads = Reads { ledger, publisher: Arc::new(publisher), acts, mempool: None, pages: Reads::pages() };
         Ok(Self { reads: Arc::new(reads), network, sources, _lock: lock })
     }
 

@@ -12,6 +12,7 @@ mod status;
 mod submit;
 mod transactions;
 mod verify;
+mod verify_prefix;
 
 use std::sync::Arc;
 
@@ -84,6 +85,7 @@ fn read_routes(reads: Arc<Reads>) -> Router {
         .route("/api/v1/blockchain/verify/{hash}", get(verify::get))
         .route("/api/v1/blockchain/status", get(status::get))
         .route("/api/v1/verify/{hash}", get(verify::get))
+        .route("/api/v1/verify/prefix/{prefix}", get(verify_prefix::get))
         .route("/api/v1/block/latest", get(block::latest))
         .route("/api/v1/block/{height}", get(block::at))
         .route("/api/v1/blocks/{from}", get(blocks::get))

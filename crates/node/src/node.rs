@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) chain: NodeChain,
     pub(crate) submitter: SubmitterKey,
     pub(crate) acts: Arc<Acts>,
+    pub(crate) pages: Arc<tokio::sync::Semaphore>,
 }
 
 impl Shared {
@@ -67,6 +68,7 @@ impl Shared {
             publisher: Arc::clone(&chain.publisher),
             acts: Arc::clone(&self.acts),
             mempool: Some(Arc::clone(&chain.mempool)),
+            pages: Arc::clone(&self.pages),
         })
     }
 }
@@ -200,7 +202,7 @@ pub(crate) fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Re
     };
     chain.sign(&[])?;
     let acts = Arc::new(Acts::new(config.network_file.clone()));
-    Ok(Shared { chain, submitter: keys.submitter, acts })
+    Ok(Shared { chain, submitter: keys.submitter, acts, pages: Reads::pages() })
 }
 
 /// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).

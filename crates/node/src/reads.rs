@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use birthmark_ledger::Ledger;
+use tokio::sync::Semaphore;
 
 use crate::acts::Acts;
 use crate::mempool::Mempool;
@@ -18,4 +19,15 @@ pub(crate) struct Reads {
     pub(crate) acts: Arc<Acts>,
     /// What waits for a block; nothing ever does at a follower.
     pub(crate) mempool: Option<Arc<Mempool>>,
+    /// Places for making pages of look-ups by prefix, each of which takes a thread and some megabytes.
+    pub(crate) pages: Arc<Semaphore>,
 }
+
+impl Reads {
+    /// The places for pages.
+    pub(crate) fn pages() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(MAX_PAGES))
+    }
+}
+
+const MAX_PAGES: usize = 8;

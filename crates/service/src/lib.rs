@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod extract;
 pub mod gather;
+pub mod held;
 pub mod lock;
 pub mod logging;
 pub mod peer;

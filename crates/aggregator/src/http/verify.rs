@@ -19,7 +19,7 @@ use http::StatusCode;
 
 use super::{openapi, proof_wish};
 use crate::aggregator::Inner;
-use crate::registry::AskError;
+use crate::registry::{AskError, Question};
 
 /// What the registry holds about a hash.
 ///
@@ -40,7 +40,7 @@ pub(super) async fn handle(
 ) -> Result<impl IntoResponse, Problem> {
     let hash = path.ok().and_then(|Path(text)| ImageHash::from_hex(&text).ok()).ok_or_else(malformed)?;
     let wish = proof_wish(query.as_deref())?;
-    let body = inner.registry.ask(hash, wish).await.map_err(|error| unavailable(&error))?;
+    let body = inner.registry.ask(&Question::Hash(hash, wish)).await.map_err(|error| unavailable(&error))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body))
 }
 
@@ -48,12 +48,13 @@ fn malformed() -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_hash", "the image hash must be 64 hex digits")
 }
 
-fn unavailable(error: &AskError) -> Problem {
+/// A registry that cannot be asked is `503`, never "not on record".
+pub(super) fn unavailable(error: &AskError) -> Problem {
     // Debug: a client can cause as many of these as it likes while the node is away.
     tracing::debug!(%error, "the node could not be asked about a hash");
     let retry_after = match error {
         AskError::Call(error) => error.retry_after().unwrap_or(RETRY),
-        AskError::OffTopic | AskError::Nobody => RETRY,
+        AskError::OffTopic | AskError::Nobody | AskError::NoSuchPage => RETRY,
     };
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable", "the registry cannot be asked now")
         .with_retry_after(retry_after.min(LONGEST_RETRY))

@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) posting: HttpClient,
     /// Its answers are at most [`super::MAX_VERIFY`] bytes.
     pub(crate) reading: HttpClient,
+    /// For answers of up to [`birthmark_core::prefix::MAX_PAGE_LEN`] bytes.
+    pub(crate) paging: HttpClient,
 }
 
 impl Nodes {
@@ -66,7 +68,8 @@ mod tests {
 
     fn three() -> Nodes {
         let client = |url: &str| HttpClient::new(url, &ClientOptions::default()).unwrap();
-        let node = |url: &str| Node { url: url.to_owned(), posting: client(url), reading: client(url) };
+        let node =
+            |url: &str| Node { url: url.to_owned(), posting: client(url), reading: client(url), paging: client(url) };
         Nodes::new(["http://a", "http://b", "http://c"].map(node).to_vec())
     }
 

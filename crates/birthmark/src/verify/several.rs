@@ -14,7 +14,7 @@ use birthmark_service::client::HttpClient;
 use futures::future::join_all;
 
 use super::report::Outcome;
-use super::source::{self, Found};
+use super::source::{self, Asking, Found};
 use super::weigh;
 
 /// What one server said, and what came of checking it.
@@ -40,9 +40,13 @@ pub(crate) enum Contradiction {
 }
 
 /// Asks all of them at once.
-pub(super) async fn ask(candidates: &[Candidate], servers: &[HttpClient], trust: &Trust) -> Vec<Answer> {
+pub(super) async fn ask(
+    candidates: &[Candidate],
+    servers: &[HttpClient],
+    (trust, asking): (&Trust, Asking<'_>),
+) -> Vec<Answer> {
     join_all(servers.iter().map(|server| async {
-        let found = source::ask(candidates, server).await;
+        let found = source::ask(candidates, server, asking).await;
         let tree = found.as_ref().ok().and_then(tree_of);
         let outcome = match found.and_then(|found| weigh(candidates, found, trust)) {
             Ok(outcome) => outcome,

@@ -1,9 +1,12 @@
 //! Where a proof comes from: the file named, the file beside the photograph, or a server.
 
+mod by_prefix;
+
 use std::path::{Path, PathBuf};
 
 use birthmark_core::absence::AbsenceProof;
 use birthmark_core::api::verify::{AsOf, VerifyAnswer};
+use birthmark_core::network::Trust;
 use birthmark_core::verify::Candidate;
 use birthmark_service::client::{ClientOptions, HttpClient};
 
@@ -28,11 +31,22 @@ pub(super) fn server(url: &str) -> Result<HttpClient, Unchecked> {
     HttpClient::new(url, &ClientOptions::default()).map_err(|cause| Unchecked::Address(cause.to_string()))
 }
 
+/// How a server is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asking<'a> {
+    /// By the hashes themselves.
+    Openly,
+    /// By prefixes of their index keys, so that the server does not learn which photograph it is about. The policy
+    /// says how many images hide it.
+    Privately(&'a Trust),
+}
+
 pub(super) async fn find(
     file: &Path,
     candidates: &[Candidate],
     proof: Option<&Path>,
     server: Option<&HttpClient>,
+    asking: Asking<'_>,
 ) -> Result<Found, Unchecked> {
     // A camera writes one proof for both files of an exposure, beside the JPEG.
     let beside = beside(file);
@@ -43,11 +57,18 @@ pub(super) async fn find(
         // Text that is not UTF-8 is a proof that does not hold, not one that cannot be read.
         return Ok(Found::Proof(String::from_utf8_lossy(&bytes).into_owned()));
     }
-    ask(candidates, server.ok_or(Unchecked::NoProof(beside))?).await
+    ask(candidates, server.ok_or(Unchecked::NoProof(beside))?, asking).await
 }
 
 /// What a server says.
-pub(super) async fn ask(candidates: &[Candidate], server: &HttpClient) -> Result<Found, Unchecked> {
+pub(super) async fn ask(candidates: &[Candidate], server: &HttpClient, asking: Asking<'_>) -> Result<Found, Unchecked> {
+    match asking {
+        Asking::Openly => ask_openly(candidates, server).await,
+        Asking::Privately(trust) => by_prefix::ask(candidates, server, trust).await,
+    }
+}
+
+async fn ask_openly(candidates: &[Candidate], server: &HttpClient) -> Result<Found, Unchecked> {
     let mut as_of = None;
     let mut absence = Some(Vec::with_capacity(candidates.len()));
     for candidate in candidates {

@@ -1,7 +1,9 @@
 //! `birthmark verify` as a person or a script uses it: what it says and how it exits.
 
 use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -32,6 +34,30 @@ fn verify(file: &Path, policy: &Path, more: &[&str]) -> (Option<i32>, String) {
     let output = run(&[arguments.as_slice(), more].concat());
     let line = json_lines(&output).pop().unwrap_or_else(|| panic!("{}", stderr(&output)));
     (output.status.code(), line["result"].as_str().unwrap().to_owned())
+}
+
+/// Stands before a server; gives its own address, and what clients have sent.
+fn listening(server: &str) -> (String, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (server, heard) = (server.strip_prefix("http://").unwrap().to_owned(), Arc::<Mutex<Vec<u8>>>::default());
+    let written = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+            let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+            let written = Arc::clone(&written);
+            std::thread::spawn(move || {
+                let mut piece = [0; 4096];
+                while let Ok(length @ 1..) = client.read(&mut piece) {
+                    written.lock().unwrap().extend_from_slice(&piece[..length]);
+                    server.write_all(&piece[..length]).unwrap();
+                }
+            });
+        }
+    });
+    (address, heard)
 }
 
 fn copy(file: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
@@ -83,6 +109,18 @@ fn exit_codes_tell_proven_from_changed_from_forged_from_unknown() {
     expect(&unknown, &["--url", "http://127.0.0.1:1"], 3, "unchecked");
     let jpeg_alone = copy(&jpeg, "alone.jpg", |_| {});
     expect(&jpeg_alone, &["--url", node], 0, "proven");
+
+    for server in [node, aggregator] {
+        let (server, asked) = listening(server);
+        expect(&jpeg_alone, &["--url", &server, "--private"], 0, "proven");
+        let private = ["verify", unknown.to_str().unwrap(), "--url", &server, "--private", "--json", "--policy"];
+        let said = json_lines(&run(&[&private[..], &[policy.to_str().unwrap()]].concat())).pop().unwrap();
+        assert_eq!((&said["result"], &said["absence"]), (&"no_record".into(), &"proven".into()), "{said}");
+        let asked = String::from_utf8(asked.lock().unwrap().clone()).unwrap();
+        assert!(asked.contains("GET /api/v1/verify/prefix/") && asked.contains("GET /checkpoint"), "{asked}");
+        let addresses = asked.lines().filter_map(|line| line.strip_prefix("GET /api/v1/verify/"));
+        assert!(addresses.into_iter().all(|path| path.len() < "prefix/12345678 HTTP/1.1".len() + 1), "{asked}");
+    }
 
     let other_policy = tempfile::tempdir().unwrap();
     let made = run(&["network", "init", "--out", other_policy.path().to_str().unwrap(), "--origin", "other.example"]);
@@ -221,7 +259,7 @@ fn an_endorsement_that_does_not_hold_is_a_proof_that_does_not_hold() {
 
 /// A server that gives this answer to whoever asks, until the test ends.
 fn answers_with(json: String) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for stream in listener.incoming() {

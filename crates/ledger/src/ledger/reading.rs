@@ -1,5 +1,7 @@
 //! Finding and proving what is recorded, in one durable state.
 
+mod by_prefix;
+
 use std::sync::OnceLock;
 
 use birthmark_core::absence::AbsenceProof;

@@ -18,6 +18,7 @@ use crate::block::{Header, encode_payload};
 use crate::rules::Refusal;
 use crate::testing::{endorse, endorsement_key};
 
+mod by_prefix;
 mod endorsed;
 
 mod crash;

@@ -159,6 +159,17 @@ impl StoreReader {
         entries.map(leaf).collect()
     }
 
+    /// The same with the records themselves.
+    pub(crate) fn index_records(&self, prefix: &Prefix) -> Result<Vec<(Digest, Vec<IndexRecord>)>, StoreError> {
+        let entries = self.snapshot.range(&self.store.index, prefix.range());
+        let listed = |entry: fjall::Guard| {
+            let (key, value) = entry.into_inner()?;
+            let key = <[u8; 32]>::try_from(&*key).map_err(|_| StoreError::Damaged { what: "an index key" })?;
+            Ok((Digest::from_bytes(key), unpack_list(&value)?))
+        };
+        entries.map(listed).collect()
+    }
+
     pub(crate) fn body(&self, digest: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
         self.body_at(&body_key(digest.as_bytes()))
     }

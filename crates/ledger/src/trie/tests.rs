@@ -148,3 +148,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn parts_of_a_prefix_follow_each_other_without_gap_and_are_no_larger_than_asked() {
+    for (keys, most) in [(0, 25), (1, 25), (20, 25), (400, 25), (3000, 25), (3000, 100), (3000, 5000)] {
+        let mut store = Keys::default();
+        store.take(&changed((0..keys).map(|seed| (2 * seed, 0)), 1));
+        let trie = Trie::build(u64::from(keys), &store.source()).unwrap();
+        for digit in 0..16_u8 {
+            let prefix = KeyPrefix::of(&Digest::from_bytes([digit << 4; 32]), 1);
+            let (mut from, mut listed, mut parts) = (prefix.first(), Vec::new(), 0);
+            loop {
+                let Part { at, siblings, hash } = trie.part(&prefix, &from, most).unwrap();
+                let leaves = store.source()(&at).unwrap();
+                assert_eq!(trie::root_of(&leaves, at.len()), hash);
+                assert_eq!(siblings.len(), at.len());
+                if let Some(leaf) = leaves.first() {
+                    assert!(trie.path(&leaf.key, &store.source()).unwrap().siblings.starts_with(&siblings));
+                }
+                assert!(leaves.len() <= most.max(FEW));
+                listed.extend(leaves.into_iter().filter(|leaf| prefix.covers(&leaf.key)));
+                parts += 1;
+                match at.next().filter(|next| at.len() >= prefix.bits() && prefix.covers(next)) {
+                    Some(next) => from = next,
+                    None => break,
+                }
+            }
+            let expected: Vec<_> = store.leaves().into_iter().filter(|leaf| prefix.covers(&leaf.key)).collect();
+            assert_eq!(listed, expected);
+            assert!(parts == 1 || parts > expected.len() / most);
+        }
+        let within = Digest::from_bytes([0xa7; 32]);
+        assert!(keys < 400 || trie.part(&KeyPrefix::of(&within, 1), &within, most).is_none(), "no part begins there");
+    }
+}

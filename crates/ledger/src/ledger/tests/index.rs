@@ -69,7 +69,7 @@ pub(super) fn last_block(ledger: &Ledger) -> BlockLeaf {
 
 impl Fixture {
     /// What this network's one validator would publish of a log.
-    fn note(&self, head: &Head) -> String {
+    pub(super) fn note(&self, head: &Head) -> String {
         let origin = self.network.origin().clone();
         let name = cosigner_name(&origin, &secret(1).public_key()).unwrap();
         let tree = Checkpoint { origin: origin.clone(), size: head.size, root: head.root };
@@ -87,7 +87,7 @@ impl Fixture {
         Some(proof)
     }
 
-    fn apply(&self, ledger: &Ledger, height: u64, batches: &[BlockBatch]) {
+    pub(super) fn apply(&self, ledger: &Ledger, height: u64, batches: &[BlockBatch]) {
         ledger.apply_final(&[block(height, &self.header(MINUTE), &encode_payload(batches))]).unwrap();
     }
 }

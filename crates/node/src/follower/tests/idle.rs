@@ -57,6 +57,7 @@ fn long_idle(folder: &TempDir, network: &Arc<Network>) -> Arc<Reads> {
         publisher: node.publisher,
         acts: Arc::new(Acts::new(Bytes::new())),
         mempool: None,
+        pages: Reads::pages(),
     })
 }
 
