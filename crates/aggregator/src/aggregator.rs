@@ -15,6 +15,7 @@ use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_core::network::{Network, Submitter};
 use birthmark_core::prefix::MAX_PAGE_LEN;
 use birthmark_core::time::Clock;
+use birthmark_service::auth::Authenticator;
 use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
 use birthmark_service::lock::FolderLock;
 use birthmark_service::peer::TrustedProxies;
@@ -61,6 +62,10 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     pub(crate) registry: Arc<Registry>,
     pub(crate) limiter: Option<RateLimiter>,
+    pub(crate) lookups: Option<RateLimiter>,
+    /// Callers with a limit of their own, and software that may register edits.
+    pub(crate) authenticator: Option<Authenticator>,
+    network: Arc<Network>,
     pub(crate) proxies: TrustedProxies,
     /// Places for pages of look-ups by prefix that are passed on.
     pub(crate) pages: Arc<Semaphore>,
@@ -107,7 +112,10 @@ impl Aggregator {
                 figures: Arc::new(Figures::new(backlog, config.max_unfinished)),
                 waiters: Waiters::new(config.max_waiters),
                 registry,
-                limiter: config.rate_limit.map(|quota| RateLimiter::new(quota, MAX_CLIENTS)),
+                limiter: config.rate_limit.map(|quota| RateLimiter::new("default", quota, MAX_CLIENTS)),
+                lookups: config.lookup_limit.map(|quota| RateLimiter::new("lookups", quota, MAX_CLIENTS)),
+                authenticator: config.credentials.map(Authenticator::tokens).transpose()?,
+                network: config.network,
                 proxies: config.trusted_proxies,
                 pages: Arc::new(Semaphore::new(MAX_PAGES)),
                 authorities,
@@ -171,6 +179,16 @@ impl Inner {
     /// The stage of an authority that submissions may name.
     pub(crate) fn stage_of(&self, id: &AuthorityId) -> Option<&Stage> {
         self.authorities.iter().find(|(authority, _)| authority.id() == id).map(|(_, stage)| stage)
+    }
+
+    /// The stage that has bodies recorded.
+    pub(crate) const fn posting(&self) -> &Stage {
+        &self.posting
+    }
+
+    /// Whether the network file lists it.
+    pub(crate) fn knows_authority(&self, id: &AuthorityId) -> bool {
+        self.network.authority_by_id(id).is_some()
     }
 
     fn stages(&self) -> impl Iterator<Item = &Stage> {
@@ -257,5 +275,5 @@ fn options(request_timeout: Duration, max_response: usize, bearer: Option<Bearer
 
 /// Pages in memory at one time: some 60 MB at worst, a quarter of that as a rule.
 const MAX_PAGES: usize = 16;
-/// Clients whose submissions are counted at one time: some 6 MB.
+/// Clients that are counted at one time by each limit: some 8 MB.
 const MAX_CLIENTS: usize = 65_536;

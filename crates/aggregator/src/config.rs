@@ -11,6 +11,7 @@ use std::time::Duration;
 use birthmark_core::batch::MAX_BATCH;
 use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_core::network::Network;
+use birthmark_service::auth::AuthError;
 use birthmark_service::client::{BearerToken, ClientSetupError};
 use birthmark_service::lock::LockError;
 use birthmark_service::peer::TrustedProxies;
@@ -54,6 +55,10 @@ pub struct AggregatorConfig {
     pub max_unfinished: u64,
     /// Submissions that one client may send in a span of time; none for as many as it likes.
     pub rate_limit: Option<Quota>,
+    /// Look-ups that one client may make in a span of time: verification and receipts; none for as many as it likes.
+    pub lookup_limit: Option<Quota>,
+    /// The file of credentials: limits of their own, and software that may register edits. None are needed else.
+    pub credentials: Option<PathBuf>,
     /// Proxies whose word about a client's address is believed.
     pub trusted_proxies: TrustedProxies,
     /// How long ended submissions are kept.
@@ -70,6 +75,9 @@ pub struct AggregatorConfig {
 
 /// What a client may submit unless it is configured otherwise.
 pub const RATE_LIMIT: Quota = Quota { requests: 500, window: Duration::from_mins(10) };
+
+/// What a client may look up unless it is configured otherwise.
+pub const LOOKUP_LIMIT: Quota = Quota { requests: 6000, window: Duration::from_mins(10) };
 
 /// Where one authority is asked.
 #[derive(Clone, Debug)]
@@ -119,6 +127,8 @@ impl AggregatorConfig {
             max_waiters: 1024,
             max_unfinished: 250_000,
             rate_limit: Some(RATE_LIMIT),
+            lookup_limit: Some(LOOKUP_LIMIT),
+            credentials: None,
             trusted_proxies: TrustedProxies::none(),
             retention: Retention { days: 90 },
             in_flight: 4,
@@ -200,6 +210,9 @@ pub enum AggregatorError {
         /// Whose key it should be.
         submitter: SubmitterName,
     },
+    /// The file of credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] AuthError),
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] StoreOpenError),

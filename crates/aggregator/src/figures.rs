@@ -34,21 +34,21 @@ impl Figures {
         }
     }
 
-    /// Takes a place for one more submission, if one is free. It counts as pending from here on: once
-    /// its row is written, a stage may move it before the writer hears that it was.
-    pub(crate) fn reserve(&self) -> bool {
+    /// Takes a place for one more submission, if one is free. It counts from here on as what it begins as, pending
+    /// or validated: once its row is written, a stage may move it before the writer hears that it was.
+    pub(crate) fn reserve(&self, begins: SubmissionStatus) -> bool {
         let taken = self.unfinished.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unfinished| {
             (unfinished < self.max_unfinished).then_some(unfinished + 1)
         });
         if taken.is_ok() {
-            self.pending.fetch_add(1, Ordering::Relaxed);
+            self.counter(begins).fetch_add(1, Ordering::Relaxed);
         }
         taken.is_ok()
     }
 
     /// Gives back a place that no row came to fill.
-    pub(crate) fn release(&self) {
-        lower(&self.pending);
+    pub(crate) fn release(&self, begins: SubmissionStatus) {
+        lower(self.counter(begins));
         lower(&self.unfinished);
     }
 
@@ -107,37 +107,37 @@ mod tests {
     #[test]
     fn places_are_limited_and_come_free_at_the_end_only() {
         let figures = Figures::new(Backlog { pending: 1, validated: 0 }, 2);
-        assert!(figures.reserve());
-        assert!(!figures.reserve());
+        assert!(figures.reserve(SubmissionStatus::PendingValidation));
+        assert!(!figures.reserve(SubmissionStatus::PendingValidation));
         figures.moved(SubmissionStatus::PendingValidation, SubmissionStatus::Validated);
-        assert!(!figures.reserve());
+        assert!(!figures.reserve(SubmissionStatus::PendingValidation));
         figures.moved(SubmissionStatus::Validated, SubmissionStatus::Confirmed);
         assert_eq!(figures.count(SubmissionStatus::PendingValidation), 1);
-        assert!(figures.reserve());
+        assert!(figures.reserve(SubmissionStatus::PendingValidation));
         assert_eq!(figures.count(SubmissionStatus::Confirmed), 1);
     }
 
     #[test]
     fn place_that_was_not_filled_is_free_again() {
         let figures = Figures::new(Backlog::default(), 1);
-        assert!(figures.reserve());
-        figures.release();
+        assert!(figures.reserve(SubmissionStatus::PendingValidation));
+        figures.release(SubmissionStatus::PendingValidation);
         assert_eq!(figures.count(SubmissionStatus::PendingValidation), 0);
-        assert!(figures.reserve());
+        assert!(figures.reserve(SubmissionStatus::PendingValidation));
     }
 
     #[test]
     fn rows_come_from_others_and_go_to_them_and_no_count_falls_below_none() {
         let figures = Figures::new(Backlog::default(), 3);
         figures.adopted(Backlog { pending: 2, validated: 1 });
-        assert!(!figures.reserve());
+        assert!(!figures.reserve(SubmissionStatus::PendingValidation));
         figures.lost(SubmissionStatus::Validated);
-        assert!(figures.reserve());
+        assert!(figures.reserve(SubmissionStatus::PendingValidation));
         figures.recount(Backlog { pending: 1, validated: 0 });
         for _ in 0..3 {
             figures.moved(SubmissionStatus::PendingValidation, SubmissionStatus::Rejected);
         }
         assert_eq!(figures.count(SubmissionStatus::PendingValidation), 0);
-        assert!(figures.reserve());
+        assert!(figures.reserve(SubmissionStatus::PendingValidation));
     }
 }

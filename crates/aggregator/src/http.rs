@@ -11,6 +11,7 @@
 //! ```
 
 mod docs;
+mod edits;
 mod intake;
 mod openapi;
 mod status;
@@ -19,6 +20,7 @@ mod submit;
 mod submit_batch;
 mod verify;
 mod verify_prefix;
+mod who;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +101,7 @@ fn answer(receipt: Receipt, proof: Option<String>) -> SubmitAnswer {
     };
     let message = match receipt.state {
         Stand::Received => "stored; the authority has not judged the token yet",
-        Stand::Validated(_) => "the authority passed the token; the registry has not recorded it yet",
+        Stand::Validated(_) => "vouched for; the registry has not recorded it yet",
         Stand::Confirmed(recorded) => {
             answer.tx_id = Some(recorded.tx_id);
             answer.block_height = Some(recorded.block_height);

@@ -31,6 +31,6 @@ mod store;
 mod waiters;
 
 pub use self::aggregator::{Aggregator, SIGNING_KEY_FILE};
-pub use self::config::{AggregatorConfig, AggregatorError, RATE_LIMIT, SmaConfig};
+pub use self::config::{AggregatorConfig, AggregatorError, LOOKUP_LIMIT, RATE_LIMIT, SmaConfig};
 pub use self::retention::Retention;
 pub use self::store::{StoreError, StoreOpenError};

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use birthmark_core::body::Body;
-use birthmark_core::submission::CameraSubmission;
+use birthmark_core::submission::Submission;
 use birthmark_core::time::UnixSeconds;
 use birthmark_core::token::{Binding, SealedToken};
 use futures::future::BoxFuture;
@@ -39,7 +39,8 @@ pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// The aggregator's database.
 pub(crate) trait Store: std::fmt::Debug + Send + Sync {
     /// Looks submissions up and writes those that are new and have a place: one answer for each, in their
-    /// order, all durable with one flush. [`StoreError::Busy`] at once if too much waits.
+    /// order, all durable with one flush. [`StoreError::Busy`] at once if too much waits. An edit waits for nobody's
+    /// verdict; one that was rejected is taken up again when it comes again, for its parent may be on record now.
     fn take_in(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Intake>>;
 
     /// Stores moves in one transaction, each row in at most one of them; a token goes with its row's first
@@ -115,7 +116,7 @@ pub(crate) struct NewRow {
     pub(crate) receipt: Uuid,
     pub(crate) request_id: RequestId,
     pub(crate) received_at: UnixSeconds,
-    pub(crate) submission: CameraSubmission,
+    pub(crate) submission: Submission,
 }
 
 /// By which an authority recognises a repeated question: random, stored before the first call.
@@ -125,7 +126,7 @@ pub(crate) struct RequestId(pub(crate) [u8; 16]);
 /// What intake found or did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Intake {
-    /// A row was written.
+    /// A row was written, or an edit's taken up again.
     New(Receipt),
     /// The same submission came before.
     Repeat(Receipt),

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 #[cfg(feature = "servers")]
-use crate::{bench, demo, load, network, roles};
+use crate::{bench, demo, edit, load, network, roles};
 use crate::{camera, terminal, verify};
 
 /// Proves that a photograph came from a real camera.
@@ -35,6 +35,9 @@ enum Command {
     Demo(demo::Args),
     /// Check that files are the ones that cameras registered.
     Verify(verify::Args),
+    /// Register a file as made from one that is on record.
+    #[cfg(feature = "servers")]
+    Edit(edit::Args),
     /// The camera: capture, queue, submit.
     #[command(subcommand)]
     Camera(camera::Command),
@@ -118,6 +121,8 @@ fn carry_out(command: Command) -> ExitCode {
         #[cfg(feature = "servers")]
         Command::Load(args) => return load::run(&args),
         Command::Verify(args) => return verify::run(&args),
+        #[cfg(feature = "servers")]
+        Command::Edit(args) => return edit::run(&args),
         Command::Camera(command) => return camera::run(&command),
         #[cfg(feature = "servers")]
         Command::Sma(command) => roles::sma::run(command),
@@ -194,7 +199,19 @@ fn without_content(cause: &dotenvy::Error) -> String {
 
 /// The subcommand, without parsing the rest.
 fn role(arguments: &[OsString]) -> Option<&str> {
-    let names =
-        ["demo", "verify", "camera", "sma", "aggregator", "node", "fsck", "network", "credential", "bench", "load"];
+    let names = [
+        "demo",
+        "verify",
+        "edit",
+        "camera",
+        "sma",
+        "aggregator",
+        "node",
+        "fsck",
+        "network",
+        "credential",
+        "bench",
+        "load",
+    ];
     arguments.iter().skip(1).filter_map(|argument| argument.to_str()).find(|argument| names.contains(argument))
 }

@@ -7,6 +7,8 @@ mod cli;
 #[cfg(feature = "servers")]
 mod demo;
 #[cfg(feature = "servers")]
+mod edit;
+#[cfg(feature = "servers")]
 mod load;
 #[cfg(feature = "servers")]
 mod network;

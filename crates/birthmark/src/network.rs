@@ -84,6 +84,9 @@ pub(crate) struct Args {
     /// Without such a file: the authority's name. Its cameras can then use tokens of version 1 only.
     #[arg(long, default_value = "SIMULATED_MFG_001", value_name = "NAME", conflicts_with = "authority")]
     authority_id: AuthorityId,
+    /// A software authority, in whose name edits are registered; repeatable.
+    #[arg(long, value_name = "NAME")]
+    software: Vec<AuthorityId>,
     /// The aggregator's name.
     #[arg(long, default_value = AGGREGATOR, value_name = "NAME")]
     aggregator: SubmitterName,
@@ -136,7 +139,9 @@ fn init(args: &Args) -> anyhow::Result<()> {
         None => AuthorityStatement::named(args.authority_id.clone()),
     };
     let places = if args.host.is_empty() { places::local(args.validators)? } else { places::on_hosts(&args.host)? };
-    create(&args.out, &args.origin, authority, &args.aggregator, &places)?;
+    let software = args.software.iter().cloned().map(AuthorityStatement::named);
+    let authorities = [authority].into_iter().chain(software).collect();
+    create(&args.out, &args.origin, authorities, &args.aggregator, &places)?;
     terminal::note(format_args!("network created in {}", args.out.display()));
     Ok(())
 }
@@ -169,7 +174,7 @@ pub(crate) fn read_statement(path: &Path) -> anyhow::Result<AuthorityStatement> 
 pub(crate) fn create(
     folder: &Path,
     origin: &str,
-    authority: AuthorityStatement,
+    authorities: Vec<AuthorityStatement>,
     aggregator: &SubmitterName,
     places: &[Place],
 ) -> anyhow::Result<()> {
@@ -182,7 +187,8 @@ pub(crate) fn create(
         Ok(Submitter { number, name, key: PublicKey::from_bytes(&key.public())? })
     };
     let mut network = NetworkBuilder::new(origin.clone(), SystemClock.now().minute());
-    network.authorities = vec![authority.numbered(AuthorityNumber(1))];
+    network.authorities =
+        (1..).map(AuthorityNumber).zip(authorities).map(|(number, authority)| authority.numbered(number)).collect();
     network.submitters = vec![submitter(1, aggregator.clone(), &signing)?];
     let mut logs = Vec::with_capacity(places.len());
     for (number, place) in (2..).zip(places) {

@@ -7,6 +7,7 @@
 //! own disk. Exit codes: `docs/PROTOCOL.md` section 10.
 
 mod hashes;
+mod lineage;
 mod report;
 mod several;
 mod source;
@@ -109,6 +110,9 @@ pub(crate) enum Unchecked {
     Server(#[from] ClientError),
 }
 
+/// By whom a proof must be signed, and how servers are asked for one.
+type By<'a> = (&'a Trust, Asking<'a>);
+
 pub(crate) fn run(args: &Args) -> ExitCode {
     let checked = block_on(async { Ok(check_all(args).await) });
     let outcomes = match checked {
@@ -149,12 +153,7 @@ async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
 }
 
 /// Judges one file by what several servers say.
-async fn check_at_all(
-    file: &Path,
-    servers: &[HttpClient],
-    (trust, asking): (&Trust, Asking<'_>),
-    as_json: bool,
-) -> Outcome {
+async fn check_at_all(file: &Path, servers: &[HttpClient], by: By<'_>, as_json: bool) -> Outcome {
     let waiting = Waiting::new(format!("checking {} at {} servers", file.display(), servers.len()));
     let candidates = match candidates(file).await {
         Ok(candidates) => candidates,
@@ -164,7 +163,7 @@ async fn check_at_all(
             return outcome;
         }
     };
-    let mut answers = several::ask(&candidates, servers, (trust, asking)).await;
+    let mut answers = several::ask(&candidates, servers, by).await;
     drop(waiting);
     let compared = several::compare(&answers);
     report::print_several(file, &answers, compared.as_ref(), as_json);
@@ -174,14 +173,15 @@ async fn check_at_all(
     }
 }
 
-async fn candidates(file: &Path) -> Result<Vec<Candidate>, Unchecked> {
+pub(crate) async fn candidates(file: &Path) -> Result<Vec<Candidate>, Unchecked> {
     let path = file.to_owned();
     tokio::task::spawn_blocking(move || hashes::candidates(&path))
         .await
         .map_err(|cause| Unchecked::Unreadable { path: file.to_owned(), cause: cause.into() })?
 }
 
-/// Judges one file. `demo` asks the same way.
+/// Judges one file, as `demo` does.
+#[cfg(feature = "servers")]
 pub(crate) async fn check(file: &Path, proof: Option<&Path>, server: Option<&HttpClient>, trust: &Trust) -> Outcome {
     judged(file, proof, server, (trust, Asking::Openly)).await
 }
@@ -198,13 +198,14 @@ async fn judge(
     file: &Path,
     proof: Option<&Path>,
     server: Option<&HttpClient>,
-    (trust, asking): (&Trust, Asking<'_>),
+    by: By<'_>,
 ) -> Result<Outcome, Unchecked> {
     let waiting = Waiting::new(format!("checking {}", file.display()));
     let candidates = candidates(file).await?;
-    let proofs = source::find(file, &candidates, proof, server, asking).await?;
+    let proofs = source::find(file, &candidates, proof, server, by.1).await?;
     drop(waiting);
-    weigh(&candidates, proofs, trust)
+    let outcome = weigh(&candidates, proofs, by.0)?;
+    Ok(lineage::traced(outcome, server, by).await)
 }
 
 /// Checks what was found.
@@ -235,7 +236,7 @@ fn weigh(candidates: &[Candidate], found: source::Found, trust: &Trust) -> Resul
                 Kind::File if own == Some(finding.entry.hash) => Matched::File,
                 Kind::File => Matched::Raw,
             };
-            Outcome::Found(matched, finding)
+            Outcome::Found(matched, finding, Vec::new())
         }
         Ok((_, Verdict::OtherFile { tx_id })) => Outcome::OtherFile { tx_id },
         Err(cause) => Outcome::BadProof(cause),

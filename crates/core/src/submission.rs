@@ -102,6 +102,15 @@ impl Submission {
         json::from_slice::<SubmissionJson>(bytes)?.parse()
     }
 
+    /// By which the same submission sent again is recognised: a camera's [`CameraSubmission::idempotency_key`], of
+    /// edits `SHA-256("birthmark/edit/v1" ‖ body)`.
+    pub fn idempotency_key(&self) -> Digest {
+        match self {
+            Self::Camera(camera) => camera.idempotency_key(),
+            Self::Software(body) => Digest::of_parts(&[b"birthmark/edit/v1", &body.encode()]),
+        }
+    }
+
     /// What is to be recorded.
     pub const fn body(&self) -> &Body {
         match self {

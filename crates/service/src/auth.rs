@@ -5,9 +5,11 @@
 //!
 //! The file has mode 0600 and holds no token, only their SHA-256:
 //! ```text
-//! # name        role       SHA-256 of the token
-//! gate-7        writer     9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+//! # name        role       SHA-256 of the token                                              attributes
+//! gate-7        writer     9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  colour=red
 //! ```
+//! Attributes say what else the server is to know of a caller; which ones mean something is each role's own.
+//!
 //! A token is 32 random bytes in hex, so a plain hash of it can neither be guessed nor looked up. The
 //! file is read again within a second of a change; while the new content is malformed, the last good
 //! one stays in force and the log says so.
@@ -26,7 +28,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use file::TokenFile;
-pub use file::issue_token;
+pub use file::{issue_token, issue_token_with};
 
 use crate::problem::Problem;
 use crate::secret_file::SecretFileError;
@@ -38,15 +40,15 @@ pub enum AuthError {
     #[error("token file: {0}")]
     File(#[from] SecretFileError),
     /// A line is not `<name> <role> <64 hex>`.
-    #[error("token file {}: line {line} is not \"<name> <role> <64 hex>\"", path.display())]
+    #[error("token file {}: line {line} is not \"<name> <role> <64 hex> [<attribute>=<value> …]\"", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// 1-based line.
         line: usize,
     },
-    /// Names and roles are 1..64 of `A-Z a-z 0-9 . _ -`.
-    #[error("a name or a role is 1 to 64 letters, digits, dots, dashes and underscores")]
+    /// Names, roles and attributes are 1..64 of `A-Z a-z 0-9 . _ -`.
+    #[error("a name, a role or an attribute is 1 to 64 letters, digits, dots, dashes and underscores")]
     Word,
     /// Callers are told apart by name.
     #[error("token file {}: a token named {name} exists already", path.display())]
@@ -86,10 +88,15 @@ impl Authenticator {
         Ok(Self(Kind::Tokens(Arc::new(TokenFile::load(path.into(), Instant::now())?))))
     }
 
+    /// The caller, or `401`; none if the request names no credential at all.
+    pub fn caller_if_any(&self, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+        if headers.contains_key(header::AUTHORIZATION) { self.caller(headers).map(Some) } else { Ok(None) }
+    }
+
     /// The caller, or `401`.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         match &self.0 {
-            Kind::Open(name) => Ok(Caller { name: Arc::clone(name), role: None }),
+            Kind::Open(name) => Ok(Caller { name: Arc::clone(name), role: None, attributes: Arc::default() }),
             Kind::Tokens(file) => bearer(headers)
                 .and_then(|token| file.find(&digest(token), Instant::now()))
                 .ok_or_else(|| Problem::of_status(StatusCode::UNAUTHORIZED)),
@@ -103,9 +110,15 @@ pub struct Caller {
     name: Arc<str>,
     /// None where everyone is let in.
     role: Option<Arc<str>>,
+    attributes: Arc<[(String, String)]>,
 }
 
 impl Caller {
+    /// What its line in the token file says of it under this name.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The name in the token file; "anonymous" where everyone is let in.
     pub fn name(&self) -> &str {
         &self.name
@@ -210,6 +223,20 @@ mod tests {
             let refused = authenticator.caller(&with_authorization(values)).unwrap_err();
             assert_eq!(refused.status(), 401, "{values:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_credential_is_nobody_and_who_shows_a_wrong_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let token = issue_token_with(&path, "gate-7", "writer", &[("colour", "red"), ("limit", "5")]).unwrap();
+        let authenticator = Authenticator::tokens(&path).unwrap();
+        assert_eq!(authenticator.caller_if_any(&HeaderMap::new()), Ok(None));
+        let caller =
+            authenticator.caller_if_any(&with_authorization(&[&format!("Bearer {}", *token)])).unwrap().unwrap();
+        assert_eq!(["colour", "limit", "x"].map(|name| caller.attribute(name)), [Some("red"), Some("5"), None]);
+        let refused = authenticator.caller_if_any(&with_authorization(&["Bearer x"])).unwrap_err();
+        assert_eq!(refused.status(), 401);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -31,9 +32,25 @@ pub struct Quota {
     pub window: Duration,
 }
 
+/// Who is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// Whoever comes from there.
+    Address(IpAddr),
+    /// The holder of a credential, wherever it comes from.
+    Named(Arc<str>),
+}
+
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
 /// Counts for each client.
 #[derive(Debug)]
 pub struct RateLimiter {
+    name: &'static str,
     quota: Quota,
     clients: Mutex<Clients>,
     capacity: usize,
@@ -42,6 +59,7 @@ pub struct RateLimiter {
 /// Where a client stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
+    name: &'static str,
     quota: Quota,
     remaining: u32,
     reset: Duration,
@@ -53,9 +71,9 @@ pub struct Exceeded(pub Standing);
 
 #[derive(Debug, Default)]
 struct Clients {
-    windows: HashMap<IpAddr, Window>,
+    windows: HashMap<Client, Window>,
     /// In the order of their beginnings, and so of their ends.
-    begun: VecDeque<(Instant, IpAddr)>,
+    begun: VecDeque<(Instant, Client)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,34 +83,40 @@ struct Window {
 }
 
 impl RateLimiter {
-    /// At most `capacity` clients are remembered at one time.
-    pub fn new(quota: Quota, capacity: usize) -> Self {
-        Self { quota, clients: Mutex::default(), capacity: capacity.max(1) }
+    /// At most `capacity` clients are remembered at one time. The name is what the header fields call the limit.
+    pub fn new(name: &'static str, quota: Quota, capacity: usize) -> Self {
+        Self { name, quota, clients: Mutex::default(), capacity: capacity.max(1) }
     }
 
     /// Counts `requests` of a client if they all fit.
-    pub fn take(&self, client: IpAddr, requests: u32, now: Instant) -> Result<Standing, Exceeded> {
+    pub fn take(&self, client: Client, requests: u32, now: Instant) -> Result<Standing, Exceeded> {
+        self.take_of(self.quota.requests, client, requests, now)
+    }
+
+    /// The same for a client who may ask for so many in a window.
+    pub fn take_of(&self, allowed: u32, client: Client, requests: u32, now: Instant) -> Result<Standing, Exceeded> {
+        let quota = Quota { requests: allowed, ..self.quota };
         let mut clients = self.clients.lock();
         clients.forget_ended(now, self.quota.window);
         let known = clients.windows.get(&client).copied();
         let mut window = known.unwrap_or(Window { began: now, used: 0 });
         let used = window.used.saturating_add(requests);
-        if used > self.quota.requests {
-            return Err(Exceeded(self.standing(window, now)));
+        if used > allowed {
+            return Err(Exceeded(self.standing(quota, window, now)));
         }
         window.used = used;
         if known.is_none() {
             while clients.windows.len() >= self.capacity && clients.forget_oldest() {}
-            clients.begun.push_back((now, client));
+            clients.begun.push_back((now, client.clone()));
         }
         clients.windows.insert(client, window);
-        Ok(self.standing(window, now))
+        Ok(self.standing(quota, window, now))
     }
 
-    fn standing(&self, window: Window, now: Instant) -> Standing {
+    fn standing(&self, quota: Quota, window: Window, now: Instant) -> Standing {
         let passed = now.saturating_duration_since(window.began);
-        let reset = self.quota.window.saturating_sub(passed);
-        Standing { quota: self.quota, remaining: self.quota.requests.saturating_sub(window.used), reset }
+        let reset = quota.window.saturating_sub(passed);
+        Standing { name: self.name, quota, remaining: quota.requests.saturating_sub(window.used), reset }
     }
 }
 
@@ -115,8 +139,8 @@ impl Standing {
     pub fn apply(&self, headers: &mut HeaderMap) {
         let Quota { requests, window } = self.quota;
         let seconds = whole(self.reset);
-        let policy = format!("\"default\";q={requests};w={}", window.as_secs());
-        let standing = format!("\"default\";r={};t={seconds}", self.remaining);
+        let policy = format!("\"{}\";q={requests};w={}", self.name, window.as_secs());
+        let standing = format!("\"{}\";r={};t={seconds}", self.name, self.remaining);
         for (name, value) in [("ratelimit-policy", policy), ("ratelimit", standing)] {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(HeaderName::from_static(name), value);
@@ -147,12 +171,12 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn client(number: u32) -> IpAddr {
-        Ipv4Addr::from_bits(number).into()
+    fn client(number: u32) -> Client {
+        IpAddr::from(Ipv4Addr::from_bits(number)).into()
     }
 
     fn limiter(requests: u32, capacity: usize) -> RateLimiter {
-        RateLimiter::new(Quota { requests, window: MINUTE }, capacity)
+        RateLimiter::new("default", Quota { requests, window: MINUTE }, capacity)
     }
 
     fn headers(standing: Standing) -> [String; 2] {
@@ -174,6 +198,18 @@ mod tests {
         limiter.take(client(2), 3, start + MINUTE / 2).unwrap();
         limiter.take(client(1), 3, start + MINUTE).unwrap();
         limiter.take(client(2), 1, start + MINUTE).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn credential_has_its_own_quota_wherever_its_holder_comes_from() {
+        let (limiter, start) = (limiter(1, 9), Instant::now());
+        let gate = || Client::Named("gate-7".into());
+        let standing = limiter.take_of(5, gate(), 4, start).unwrap();
+        assert_eq!(headers(standing), ["\"default\";q=5;w=60", "\"default\";r=1;t=60"]);
+        limiter.take_of(5, gate(), 2, start).unwrap_err();
+        limiter.take_of(6, gate(), 2, start).unwrap();
+        limiter.take(client(1), 1, start).unwrap();
+        limiter.take(client(1), 1, start).unwrap_err();
     }
 
     #[tokio::test]

@@ -1,35 +1,34 @@
-//! What both ways of submitting share: the limit, the form, the writing.
+//! What both ways of submitting share: the form, the writing.
 //!
-//! For: `submit` and `submit_batch`. Not for: their answers.
+//! For: `submit` and `submit_batch`. Not for: their answers, or limits (`who`).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
 use birthmark_core::api::submit::{AlreadyRecorded, SubmissionStatus, SubmitAnswer};
-use birthmark_core::submission::{CameraSubmission, Submission, SubmissionError};
+use birthmark_core::submission::{Submission, SubmissionError};
 use birthmark_service::problem::Problem;
 use birthmark_service::random::OsRng;
 use http::{HeaderMap, StatusCode, header};
 use rand_core::Rng;
 use serde::Serialize;
-use tokio::time::Instant;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AnyOfBuilder, Ref, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::{answer, unavailable};
+use super::who::Who;
+use super::{answer, edits, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::Stage;
 use crate::pipeline::state::Recorded;
 use crate::store::{Arrival, Intake, NewRow, RequestId, StoreError};
 
-/// A well-formed submission, and the stage that will have it judged.
+/// A well-formed submission, and the stage that goes on with it.
 pub(super) struct Admitted {
-    submission: CameraSubmission,
+    submission: Submission,
+    begins: SubmissionStatus,
     stage: Stage,
 }
 
@@ -59,32 +58,20 @@ impl ToSchema for Told {
     }
 }
 
-/// Counts so many submissions of this client and answers with where it stands: `429` if they are too many,
-/// else by the work.
-pub(super) async fn counted(
-    inner: &Inner,
-    client: IpAddr,
-    submissions: usize,
-    work: impl Future<Output = Response>,
-) -> Response {
-    let Some(limiter) = &inner.limiter else { return work.await };
-    let submissions = u32::try_from(submissions).unwrap_or(u32::MAX);
-    let (mut response, standing) = match limiter.take(client, submissions, Instant::now()) {
-        Ok(standing) => (work.await, standing),
-        Err(exceeded) => (Problem::from(exceeded).into_response(), exceeded.0),
-    };
-    standing.apply(response.headers_mut());
-    response
-}
-
-/// Reads one submission.
-pub(super) fn admit(inner: &Inner, json: &[u8]) -> Result<Admitted, Problem> {
-    let submission = match Submission::from_json(json).map_err(problem)? {
-        Submission::Camera(camera) => camera,
-        Submission::Software(_) => return Err(software()),
-    };
-    let stage = inner.stage_of(&submission.body.authority).cloned().ok_or_else(unknown_authority)?;
-    Ok(Admitted { submission, stage })
+/// Reads one submission of this caller.
+pub(super) async fn admit(inner: &Inner, who: &Who, json: &[u8]) -> Result<Admitted, Problem> {
+    let submission = Submission::from_json(json).map_err(problem)?;
+    match &submission {
+        Submission::Camera(camera) => {
+            let stage = inner.stage_of(&camera.body.authority).cloned().ok_or_else(unknown_authority)?;
+            Ok(Admitted { submission, begins: SubmissionStatus::PendingValidation, stage })
+        }
+        Submission::Software(body) => {
+            edits::check(inner, who, body).await?;
+            let stage = inner.posting().clone();
+            Ok(Admitted { submission, begins: SubmissionStatus::Validated, stage })
+        }
+    }
 }
 
 /// Stores the submissions and wakes their stages, whether or not the client is still there: rows that nobody
@@ -95,22 +82,22 @@ pub(super) async fn take_in(inner: &Arc<Inner>, admitted: Vec<Admitted>) -> Resu
         let now = this.clock.now();
         let (arrivals, stages): (Vec<_>, Vec<_>) = admitted
             .into_iter()
-            .map(|Admitted { submission, stage }| {
+            .map(|Admitted { submission, begins, stage }| {
                 let row = NewRow { receipt: random_v4(), request_id: random_id(), received_at: now, submission };
-                (Arrival { row, place: this.figures.reserve() }, stage)
+                (Arrival { row, place: this.figures.reserve(begins) }, (begins, stage))
             })
             .unzip();
         let places: Vec<_> = arrivals.iter().map(|arrival| arrival.place).collect();
         let stored = this.store.take_in(arrivals).await;
         let stored = stored.and_then(|all| if all.len() == places.len() { Ok(all) } else { Err(StoreError::Panicked) });
-        for (at, (place, stage)) in places.into_iter().zip(stages).enumerate() {
+        for (at, (place, (begins, stage))) in places.into_iter().zip(stages).enumerate() {
             let is_new = stored.as_ref().ok().and_then(|all| all.get(at)).is_some_and(|i| matches!(i, Intake::New(_)));
             // After an error the row may be there all the same, unless nothing can be stored any more.
             if is_new || stored.as_ref().is_err_and(|error| !error.is_final()) {
                 stage.wake.notify_one();
             }
             if place && !is_new {
-                this.figures.release();
+                this.figures.release(begins);
             }
         }
         stored
@@ -183,12 +170,7 @@ fn problem(error: SubmissionError) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title).with_detail(error.to_string())
 }
 
-fn software() -> Problem {
-    let title = "edits need the credential of a registered software authority";
-    Problem::new(StatusCode::FORBIDDEN, "software_authority_required", title)
-}
-
-fn unknown_authority() -> Problem {
+pub(super) fn unknown_authority() -> Problem {
     let title = "the authority is not known here";
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_authority", title)
 }

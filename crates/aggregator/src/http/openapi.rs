@@ -93,6 +93,7 @@ fn complete(path: &str, operation: &mut Operation) {
     let is_limited = [SUBMITTING, VERIFYING].iter().any(|tag| operation.tags.iter().flatten().any(|own| own == tag));
     let common: &[(bool, &str, &str)] = &[
         (true, "400", "`bad_request`; of a body `malformed_json`, `duplicate_key`, `broken_body`."),
+        (is_limited, "401", "`unauthorized`: a credential was shown, and it is wrong. None is needed but for edits."),
         (path.contains('{'), "404", "`not_found`."),
         (true, "405", "`method_not_allowed`."),
         (true, "413", "`too_large`."),
@@ -118,7 +119,7 @@ fn complete(path: &str, operation: &mut Operation) {
             let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
             response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
         }
-        if is_limited && !matches!(status.as_str(), "400" | "404" | "405" | "413" | "415" | "500") {
+        if is_limited && !matches!(status.as_str(), "400" | "401" | "404" | "405" | "413" | "415" | "500") {
             header(
                 response,
                 "RateLimit-Policy",

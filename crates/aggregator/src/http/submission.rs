@@ -16,11 +16,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
 use birthmark_core::api::submit::SubmitAnswer;
 use birthmark_service::problem::Problem;
 use http::StatusCode;
 use uuid::Uuid;
 
+use super::who::{Counted, Who};
 use super::{answer, openapi, proof_wish, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
@@ -36,11 +38,21 @@ use crate::registry::ProofWish;
               (status = 503, description = "`busy`, `database_unavailable`.")))]
 pub(super) async fn handle(
     State(inner): State<Arc<Inner>>,
+    who: Who,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
+) -> Response {
+    let work = async { look_up(&inner, path, query.as_deref()).await.into_response() };
+    who.counted(&inner, Counted::Lookups(1), work).await
+}
+
+async fn look_up(
+    inner: &Inner,
+    path: Result<Path<String>, PathRejection>,
+    query: Option<&str>,
 ) -> Result<Json<SubmitAnswer>, Problem> {
     let id = path.ok().and_then(|Path(text)| receipt_id(&text)).ok_or_else(malformed)?;
-    let wish = proof_wish(query.as_deref())?;
+    let wish = proof_wish(query)?;
     let receipt = inner.store.receipt(id).await.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
     let proof = match (&receipt.state, wish) {
         (Stand::Confirmed(recorded), ProofWish::Unsaid | ProofWish::With) => {

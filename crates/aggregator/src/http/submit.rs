@@ -26,7 +26,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::intake::{Told, admit, counted, require_json, take_in, told};
+use super::intake::{Told, admit, require_json, take_in, told};
+use super::who::{Counted, Who};
 use super::{answer, openapi, unavailable};
 use crate::aggregator::Inner;
 use crate::pipeline::state::State as Stand;
@@ -55,15 +56,15 @@ use crate::waiters::Waiter;
               (status = 403, description = "`software_authority_required`."),
               (status = 422, description = "`wrong_field`, `wrong_submission_type`, `wrong_image`, \
                   `wrong_commitment`, `wrong_entries`, `wrong_capture`, `wrong_edit`, `wrong_authority`, \
-                  `unknown_authority`, `wrong_token`, `wrong_timestamp`, `timestamp_in_milliseconds`."),
+                  `unknown_authority`, `unknown_parent`, `wrong_token`, `wrong_timestamp`, `timestamp_in_milliseconds`."),
               (status = 503, description = "`busy`, `backlog_full`, `database_unavailable`.")))]
-pub(super) async fn handle(State(inner): State<Arc<Inner>>, wish: PreferWait, request: Request) -> Response {
-    let client = inner.proxies.client(request.extensions(), request.headers());
+pub(super) async fn handle(State(inner): State<Arc<Inner>>, who: Who, wish: PreferWait, request: Request) -> Response {
     let body = match body(request).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };
-    counted(&inner, client, 1, async { submit(&inner, wish, &body).await.into_response() }).await
+    let work = async { submit(&inner, &who, wish, &body).await.into_response() };
+    who.counted(&inner, Counted::Submissions(1), work).await
 }
 
 async fn body(request: Request) -> Result<Bytes, Problem> {
@@ -72,8 +73,8 @@ async fn body(request: Request) -> Result<Bytes, Problem> {
     Ok(body)
 }
 
-async fn submit(inner: &Arc<Inner>, wish: PreferWait, body: &[u8]) -> Result<Response, Problem> {
-    let admitted = admit(inner, body)?;
+async fn submit(inner: &Arc<Inner>, who: &Who, wish: PreferWait, body: &[u8]) -> Result<Response, Problem> {
+    let admitted = admit(inner, who, body).await?;
     let intake = take_in(inner, vec![admitted]).await?.pop().ok_or_else(Problem::internal)?;
     let known = match intake {
         Intake::New(ref receipt) | Intake::Repeat(ref receipt) => receipt.clone(),

@@ -29,8 +29,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, ObjectBuilder, Ref, Schema, Type};
 
-use super::intake::{Admitted, Told, admit, counted, require_json, take_in, told};
+use super::intake::{Admitted, Told, admit, require_json, take_in, told};
 use super::openapi;
+use super::who::{Counted, Who};
 use crate::aggregator::Inner;
 use crate::store::Intake;
 
@@ -88,14 +89,13 @@ impl ToSchema for Answer {
     responses((status = 200, description = "One result for each, in their order.", body = Answers),
               (status = 422, description = "`wrong_field`, `wrong_batch`."),
               (status = 503, description = "`busy`, `database_unavailable`.")))]
-pub(super) async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Response {
-    let client = inner.proxies.client(request.extensions(), request.headers());
+pub(super) async fn handle(State(inner): State<Arc<Inner>>, who: Who, request: Request) -> Response {
     let batch = match batch(request).await {
         Ok(batch) => batch,
         Err(problem) => return problem.into_response(),
     };
-    let submissions = batch.submissions.len();
-    counted(&inner, client, submissions, async { submit(&inner, &batch).await.into_response() }).await
+    let count = Counted::Submissions(batch.submissions.len());
+    who.counted(&inner, count, async { submit(&inner, &who, &batch).await.into_response() }).await
 }
 
 async fn batch(request: Request) -> Result<Batch, Problem> {
@@ -109,8 +109,11 @@ async fn batch(request: Request) -> Result<Batch, Problem> {
     Ok(batch)
 }
 
-async fn submit(inner: &Arc<Inner>, Batch { submissions }: &Batch) -> Result<Json<Answers>, Problem> {
-    let read: Vec<_> = submissions.iter().map(|json| admit(inner, json.get().as_bytes())).collect();
+async fn submit(inner: &Arc<Inner>, who: &Who, Batch { submissions }: &Batch) -> Result<Json<Answers>, Problem> {
+    let mut read = Vec::with_capacity(submissions.len());
+    for json in submissions {
+        read.push(admit(inner, who, json.get().as_bytes()).await);
+    }
     let refused: Vec<Option<Problem>> = read.iter().map(|read| read.as_ref().err().cloned()).collect();
     let admitted: Vec<Admitted> = read.into_iter().filter_map(Result::ok).collect();
     let taken = if admitted.is_empty() { Vec::new() } else { take_in(inner, admitted).await? };

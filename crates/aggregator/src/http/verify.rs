@@ -11,12 +11,13 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use birthmark_core::ImageHash;
 use birthmark_core::api::verify::VerifyAnswer;
 use birthmark_service::problem::Problem;
 use http::StatusCode;
 
+use super::who::{Counted, Who};
 use super::{openapi, proof_wish};
 use crate::aggregator::Inner;
 use crate::registry::{AskError, Question};
@@ -35,11 +36,21 @@ use crate::registry::{AskError, Question};
               (status = 503, description = "`registry_unavailable`.")))]
 pub(super) async fn handle(
     State(inner): State<Arc<Inner>>,
+    who: Who,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<impl IntoResponse, Problem> {
+) -> Response {
+    let work = async { look_up(&inner, path, query.as_deref()).await.into_response() };
+    who.counted(&inner, Counted::Lookups(1), work).await
+}
+
+async fn look_up(
+    inner: &Inner,
+    path: Result<Path<String>, PathRejection>,
+    query: Option<&str>,
+) -> Result<impl IntoResponse + use<>, Problem> {
     let hash = path.ok().and_then(|Path(text)| ImageHash::from_hex(&text).ok()).ok_or_else(malformed)?;
-    let wish = proof_wish(query.as_deref())?;
+    let wish = proof_wish(query)?;
     let body = inner.registry.ask(&Question::Hash(hash, wish)).await.map_err(|error| unavailable(&error))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use birthmark_core::hash::Digest;
 use birthmark_core::prefix::{KeyPrefix, PrefixPage};
 use birthmark_service::held;
@@ -17,6 +17,7 @@ use http::StatusCode;
 
 use super::openapi;
 use super::verify::unavailable;
+use super::who::{Counted, Who};
 use crate::aggregator::Inner;
 use crate::registry::{AskError, Question};
 
@@ -33,11 +34,21 @@ use crate::registry::{AskError, Question};
               (status = 503, description = "`busy`, `registry_unavailable`.")))]
 pub(super) async fn handle(
     State(inner): State<Arc<Inner>>,
+    who: Who,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-) -> Result<impl IntoResponse, Problem> {
+) -> Response {
+    let work = async { page(&inner, path, query.as_deref()).await.into_response() };
+    who.counted(&inner, Counted::Lookups(PAGE_COUNTS), work).await
+}
+
+async fn page(
+    inner: &Inner,
+    path: Result<Path<String>, PathRejection>,
+    query: Option<&str>,
+) -> Result<impl IntoResponse + use<>, Problem> {
     let prefix = path.ok().and_then(|Path(text)| text.parse::<KeyPrefix>().ok()).ok_or_else(malformed_prefix)?;
-    let from = query.as_deref().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("from="));
+    let from = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("from="));
     let from = from.map(Digest::from_hex).transpose().map_err(|_| malformed_query())?;
     let place = Arc::clone(&inner.pages).try_acquire_owned().map_err(|_| Problem::busy())?;
     let page = inner.registry.ask(&Question::Page(prefix, from)).await.map_err(|error| match error {
@@ -51,10 +62,17 @@ pub(super) async fn handle(
 #[utoipa::path(get, path = "/checkpoint", operation_id = "checkpoint", tag = openapi::VERIFYING,
     responses((status = 200, description = "A C2SP signed note.", body = String, content_type = "text/plain"),
               (status = 503, description = "`registry_unavailable`.")))]
-pub(super) async fn checkpoint(State(inner): State<Arc<Inner>>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn checkpoint(State(inner): State<Arc<Inner>>, who: Who) -> Response {
+    who.counted(&inner, Counted::Lookups(1), async { newest(&inner).await.into_response() }).await
+}
+
+async fn newest(inner: &Inner) -> Result<impl IntoResponse + use<>, Problem> {
     let note = inner.registry.ask(&Question::Checkpoint).await.map_err(|error| unavailable(&error))?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], note))
 }
+
+/// Look-ups that a page counts for: it is as long as a hundred answers about one hash.
+const PAGE_COUNTS: u32 = 10;
 
 fn malformed_prefix() -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "malformed_prefix", "the prefix must be 1 to 8 hex digits")

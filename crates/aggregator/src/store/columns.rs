@@ -12,6 +12,7 @@ use birthmark_core::codec::DecodeError;
 use birthmark_core::endorsement::Endorsement;
 use birthmark_core::hash::Digest;
 use birthmark_core::ids::{Height, TxId};
+use birthmark_core::submission::{CameraSubmission, Submission};
 use birthmark_core::token::SealedToken;
 
 use super::{Bound, NewRow, token};
@@ -52,11 +53,28 @@ pub(super) enum RowError {
 impl NewRow {
     /// The assurance aimed at.
     pub(super) const fn aim(&self) -> Assurance {
-        if self.submission.binding.is_some() { Assurance::Endorsed } else { Assurance::Attested }
+        match &self.submission {
+            Submission::Camera(CameraSubmission { binding: Some(_), .. }) => Assurance::Endorsed,
+            // Who may register edits of an authority is known by its credential: our word, as for version 1.
+            Submission::Camera(_) | Submission::Software(_) => Assurance::Attested,
+        }
+    }
+
+    /// Where it begins.
+    pub(super) const fn state(&self) -> State {
+        match &self.submission {
+            Submission::Camera(_) => State::Received,
+            Submission::Software(_) => State::Validated(Voucher::Word),
+        }
+    }
+
+    /// Whether what is known of it ends the matter.
+    pub(super) const fn is_taken_up_again(&self, known: &State) -> bool {
+        matches!((&self.submission, known), (Submission::Software(_), State::Rejected(_)))
     }
 
     pub(super) fn keys(&self) -> Keys {
-        let body = self.submission.body.encode();
+        let body = self.submission.body().encode();
         Keys { idempotency: self.submission.idempotency_key(), digest: Digest::of_parts(&[&body]), body }
     }
 }

@@ -37,6 +37,7 @@ const SUITE: &[Case] = cases![
     intake::of_the_same_submission_at_once_one_is_new,
     intake::record_answers_for_what_aims_no_higher,
     intake::rejected_and_pending_rows_block_no_other_token,
+    intake::edit_waits_for_its_record_only_and_is_taken_up_again_after_a_refusal,
     queues::rows_under_way_are_skipped_and_the_limit_counts_the_others,
     queues::move_from_a_state_that_a_row_has_left_changes_nothing,
     queues::greatest_numbers_come_back_as_they_were,

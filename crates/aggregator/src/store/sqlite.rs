@@ -22,10 +22,9 @@ use uuid::Uuid;
 use self::keys::{KEYS_FILE, TokenKeys};
 use super::columns::Keys;
 use super::{
-    Answer, Arrival, Backlog, Intake, Move, NewRow, Receipt, RowId, Store, StoreError, StoreOpenError, ToPost,
-    ToValidate,
+    Answer, Arrival, Backlog, Intake, Move, Receipt, RowId, Store, StoreError, StoreOpenError, ToPost, ToValidate,
 };
-use crate::pipeline::state::{Reason, State};
+use crate::pipeline::state::Reason;
 
 /// The file's name in the data folder.
 pub(super) const DATABASE_FILE: &str = "aggregator.db";
@@ -177,7 +176,14 @@ fn take_in(
     Arrival { row, place }: Arrival,
 ) -> rusqlite::Result<Intake> {
     if let Some(known) = sql::by_idempotency_key(connection, &keys.idempotency)? {
-        return Ok(Intake::Repeat(known));
+        if !row.is_taken_up_again(&known.state) {
+            return Ok(Intake::Repeat(known));
+        }
+        if !place {
+            return Ok(Intake::NoPlace);
+        }
+        sql::take_up_again(connection, known.id)?;
+        return Ok(Intake::New(Receipt { state: row.state(), ..known }));
     }
     if let Some(recorded) = sql::recorded(connection, &keys.digest, row.aim())? {
         return Ok(Intake::OnRecord(recorded));
@@ -186,8 +192,8 @@ fn take_in(
         return Ok(Intake::NoPlace);
     }
     sql::insert(connection, token_keys, &row, keys)?;
-    let NewRow { receipt, submission, .. } = row;
-    Ok(Intake::New(Receipt { id: receipt, state: State::Received, body: submission.body, elsewhere: false }))
+    let (id, state, body) = (row.receipt, row.state(), row.submission.body().clone());
+    Ok(Intake::New(Receipt { id, state, body, elsewhere: false }))
 }
 
 const MIGRATIONS: &[Migration] = &[

@@ -6,7 +6,7 @@ use birthmark_core::batch::Assurance;
 use birthmark_core::endorsement::Endorsement;
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::network::EndorsementKeyId;
-use birthmark_core::submission::Submission;
+use birthmark_core::submission::{CameraSubmission, Submission};
 use birthmark_core::time::UnixSeconds;
 use uuid::Uuid;
 
@@ -17,6 +17,9 @@ pub(crate) const AUTHORITY: &str = "A";
 
 /// Where [`bound_row`]'s receipts begin.
 pub(crate) const BOUND: u128 = 1000;
+
+/// Where [`edit`]'s receipts begin.
+pub(crate) const EDIT: u128 = 2000;
 
 pub(crate) fn row(number: u8) -> NewRow {
     row_with(number, &"c1".repeat(32), "")
@@ -42,9 +45,7 @@ fn row_with(number: u8, ciphertext: &str, binding: &str) -> NewRow {
         "0b".repeat(16),
         "0c".repeat(12)
     );
-    let Ok(Submission::Camera(submission)) = Submission::from_json(json.as_bytes()) else {
-        panic!("a camera's submission was given")
-    };
+    let submission = Submission::from_json(json.as_bytes()).unwrap();
     NewRow {
         receipt: Uuid::from_u128(number.into()),
         request_id: RequestId([number; 16]),
@@ -53,9 +54,29 @@ fn row_with(number: u8, ciphertext: &str, binding: &str) -> NewRow {
     }
 }
 
+/// An edit of what is not looked for here.
+pub(crate) fn edit(number: u8) -> NewRow {
+    let [hash, parent] = [number, 0xee].map(|byte| format!("{byte:02x}").repeat(32));
+    let json = format!(
+        r#"{{"submission_type": "software", "manufacturer_cert": {{"authority_id": "EDITOR"}}, "image_hashes":
+            [{{"image_hash": "{hash}", "modification_level": 2, "parent_image_hash": "{parent}"}}]}}"#
+    );
+    let submission = Submission::from_json(json.as_bytes()).unwrap();
+    NewRow { receipt: Uuid::from_u128(EDIT + u128::from(number)), submission, ..row(number) }
+}
+
+/// What only a camera's row has.
+pub(crate) fn camera(new: &NewRow) -> &CameraSubmission {
+    match &new.submission {
+        Submission::Camera(camera) => camera,
+        Submission::Software(_) => panic!("an edit has no token"),
+    }
+}
+
 /// The same photo under another token.
 pub(crate) fn sealed_anew(mut new: NewRow, receipt: u128) -> NewRow {
-    new.submission.token.nonce = receipt.to_be_bytes()[4..].try_into().unwrap();
+    let Submission::Camera(camera) = &mut new.submission else { panic!("an edit has no token") };
+    camera.token.nonce = receipt.to_be_bytes()[4..].try_into().unwrap();
     NewRow { receipt: Uuid::from_u128(receipt), ..new }
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod camera;
 #[cfg(test)]
+mod edits;
+#[cfg(test)]
 mod endorsed;
 #[cfg(test)]
 mod erasure;

@@ -164,6 +164,7 @@ impl World {
             node_bearer: Some(BearerToken::new("node-secret")),
             mix_delay: Duration::ZERO,
             rate_limit: None,
+            lookup_limit: None,
             retry_base: Duration::from_millis(2),
             retry_max: Duration::from_millis(20),
             ..AggregatorConfig::new(

@@ -51,7 +51,7 @@ impl Installation {
         network::create(
             folder.path(),
             "bench.birthmark.invalid/log",
-            statement.clone(),
+            vec![statement.clone()],
             &aggregator,
             &network::places::local(validators)?,
         )?;
@@ -117,6 +117,7 @@ impl Installation {
         config.mix_delay = Duration::ZERO;
         // One client brings all the load.
         config.rate_limit = None;
+        config.lookup_limit = None;
         config.max_unfinished = to.max_unfinished;
         config.call_timeout = to.call_timeout;
         config.database_url = to.database_url;

@@ -133,6 +133,8 @@ pub(super) async fn start(
             aggregator.args(["--node-url", &node.url]);
         }
         aggregator.arg("--rate-limit").arg(aggregator_args.rate_limit.to_string());
+        // All look-ups come from this machine.
+        aggregator.args(["--lookup-limit", "0"]);
         if let Some(url) = &aggregator_args.database_url {
             // Not as an argument, which everyone on the machine can read.
             aggregator.env("DATABASE_URL", url);

@@ -138,7 +138,7 @@ fn create(path: &Path, token: TokenVersion, validators: usize) -> anyhow::Result
     };
     let options = birthmark_sma::InitOptions::new(demo.authority_id.clone());
     let statement = birthmark_sma::init(&path.join("sma"), &options, &SystemClock)?;
-    network::create(path, &demo.origin, statement, &SubmitterName::new(network::AGGREGATOR)?, &places)?;
+    network::create(path, &demo.origin, vec![statement], &SubmitterName::new(network::AGGREGATOR)?, &places)?;
     let camera = path.join("camera");
     std::fs::create_dir_all(&camera).with_context(|| format!("cannot create {}", camera.display()))?;
     secret_file::replace(&path.join(DEMO_FILE), &serde_json::to_vec_pretty(&demo)?, FileMode::Public)?;

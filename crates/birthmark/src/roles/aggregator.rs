@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use birthmark_aggregator::{Aggregator, AggregatorConfig, RATE_LIMIT, Retention, SmaConfig};
+use birthmark_aggregator::{Aggregator, AggregatorConfig, LOOKUP_LIMIT, RATE_LIMIT, Retention, SmaConfig};
 use birthmark_core::ids::{AuthorityId, SubmitterName};
 use birthmark_service::client::BearerToken;
 use birthmark_service::clock::SystemClock;
@@ -72,6 +72,13 @@ pub(crate) struct AggregatorServeArgs {
     /// Submissions that one address may send in 10 minutes; 0 for as many as it likes. Of IPv6, a /64 is one.
     #[arg(long, default_value_t = RATE_LIMIT.requests, value_name = "N")]
     rate_limit: u32,
+    /// Look-ups that one address may make in 10 minutes: verification and receipts; 0 for as many as it likes.
+    #[arg(long, default_value_t = LOOKUP_LIMIT.requests, value_name = "N")]
+    lookup_limit: u32,
+    /// File of bearer tokens, made by `birthmark credential`: of clients with limits of their own, and of software
+    /// that may register edits. Others need none.
+    #[arg(long, value_name = "FILE")]
+    credentials: Option<PathBuf>,
     /// Believe `X-Forwarded-For` of this proxy: an address, or a network such as 10.0.0.0/8. May be repeated.
     #[arg(long, value_name = "NETWORK")]
     trusted_proxy: Vec<Proxy>,
@@ -103,6 +110,8 @@ async fn serve(args: AggregatorServeArgs) -> anyhow::Result<()> {
     let mut config = AggregatorConfig::new(args.data, network, network_file, args.submitter, vec![sma], node_urls);
     config.database_url = args.database_url;
     config.rate_limit = (args.rate_limit > 0).then_some(Quota { requests: args.rate_limit, ..RATE_LIMIT });
+    config.lookup_limit = (args.lookup_limit > 0).then_some(Quota { requests: args.lookup_limit, ..LOOKUP_LIMIT });
+    config.credentials = args.credentials;
     config.trusted_proxies = args.trusted_proxy.into_iter().collect();
     config.retention = Retention { days: args.retain_days };
     config.mix_min = args.mix_min;

@@ -12,6 +12,7 @@ use birthmark_core::verify::{Candidate, EndorsementCheck, Finding, VerifyError};
 use serde_json::{Value, json};
 
 use super::Unchecked;
+use super::lineage::{Ancestor, Proven};
 use super::several::{Answer, Contradiction};
 use crate::terminal::{note, say};
 
@@ -29,8 +30,8 @@ pub(crate) enum Matched {
 /// What came out for one file.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The file is in the proven record.
-    Found(Matched, Box<Finding>),
+    /// The file is in the proven record, and comes from these.
+    Found(Matched, Box<Finding>, Vec<Ancestor>),
     /// A server says that it has no record.
     NoRecord {
         /// What was asked for.
@@ -59,7 +60,7 @@ impl Outcome {
     /// 0 proven, 1 no record or asserted only, 2 a proof that does not hold, 3 could not be checked.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Found(_, finding) if finding.is_vouched_for() => 0,
+            Self::Found(_, finding, _) if finding.is_vouched_for() => 0,
             Self::Found(..) | Self::NoRecord { .. } | Self::OtherFile { .. } => 1,
             Self::BadProof(_) | Self::BadAbsence(_) | Self::Contradiction(_) => 2,
             Self::Unchecked(_) => 3,
@@ -70,7 +71,7 @@ impl Outcome {
     #[cfg(feature = "servers")]
     pub(crate) fn assurance(&self) -> Option<Assurance> {
         match self {
-            Self::Found(_, finding) => Some(finding.record.assurance),
+            Self::Found(_, finding, _) => Some(finding.record.assurance),
             Self::NoRecord { .. }
             | Self::OtherFile { .. }
             | Self::BadProof(_)
@@ -100,7 +101,7 @@ impl Outcome {
     /// Stable name for JSON.
     const fn name(&self) -> &'static str {
         match self {
-            Self::Found(_, finding) => match finding.record.assurance {
+            Self::Found(_, finding, _) => match finding.record.assurance {
                 Assurance::Asserted => "asserted",
                 Assurance::Attested | Assurance::Endorsed => "proven",
             },
@@ -167,17 +168,17 @@ pub(super) fn unusable(unchecked: &Unchecked, as_json: bool) {
 fn in_words(file: &Path, outcome: &Outcome) {
     let file = file.display();
     match outcome {
-        Outcome::Found(matched, finding) if finding.is_vouched_for() => {
+        Outcome::Found(matched, finding, lineage) if finding.is_vouched_for() => {
             say(match matched {
                 Matched::File => format!("✓ {file}: proven"),
                 Matched::ImageData => format!("✓ {file}: proven, the same picture data in another file"),
                 Matched::Raw => format!("✓ {file}: proven, the same sensor data"),
             });
-            proven(*matched, finding);
+            proven(*matched, finding, lineage);
         }
-        Outcome::Found(matched, finding) => {
+        Outcome::Found(matched, finding, lineage) => {
             say(format_args!("✗ {file}: registered, but nobody vouches for it"));
-            proven(*matched, finding);
+            proven(*matched, finding, lineage);
         }
         Outcome::NoRecord { candidates, absence: Some(absence), .. } => {
             say(format_args!("✗ {file}: proven absent as of {}", moment(absence.checkpoint_time)));
@@ -229,7 +230,7 @@ fn in_words(file: &Path, outcome: &Outcome) {
     }
 }
 
-fn proven(matched: Matched, finding: &Finding) {
+fn proven(matched: Matched, finding: &Finding, lineage: &[Ancestor]) {
     let what = match matched {
         Matched::File => "exactly these bytes were",
         Matched::ImageData => "this picture data was",
@@ -250,6 +251,7 @@ fn proven(matched: Matched, finding: &Finding) {
             "  Not covered: the rest of this file, such as how its colours and crop are to be shown, date, place and names.",
         ),
     }
+    comes_from(lineage);
     let authority = finding.authority.as_deref().unwrap_or("an authority that the policy does not name");
     let submitter = finding.submitter.as_deref().unwrap_or("a submitter that the policy does not name");
     say(match finding.record.assurance {
@@ -281,6 +283,31 @@ fn proven(matched: Matched, finding: &Finding) {
     }
 }
 
+fn comes_from(lineage: &[Ancestor]) {
+    if lineage.is_empty() {
+        return;
+    }
+    say("  Comes from:");
+    for Ancestor { hash, proven } in lineage {
+        say(match proven {
+            Some(Proven { level, authority }) => {
+                let by = authority.as_deref().map(|name| format!(", by {name}")).unwrap_or_default();
+                format!("    {hash}  proven: {}{by}", level.display().to_lowercase())
+            }
+            None => format!("    {hash}  named as parent; its own record was not proven here"),
+        });
+    }
+}
+
+fn link(Ancestor { hash, proven }: &Ancestor) -> Value {
+    json!({
+        "image_hash": hash,
+        "modification_level": proven.as_ref().map(|proven| proven.level as u8),
+        "authority_id": proven.as_ref().and_then(|proven| proven.authority.as_ref()),
+        "proven": proven.is_some(),
+    })
+}
+
 fn to_json(file: &Path, outcome: &Outcome) -> Value {
     let mut out = json!({
         "file": file.to_string_lossy(),
@@ -289,7 +316,7 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
         "exit_code": outcome.exit_code(),
     });
     let details = match outcome {
-        Outcome::Found(matched, finding) => json!({
+        Outcome::Found(matched, finding, lineage) => json!({
             "match": match matched {
                 Matched::File => "file",
                 Matched::ImageData => "image_data",
@@ -298,6 +325,7 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
             "image_hash": finding.entry.hash,
             "modification_level": finding.entry.level as u8,
             "parent_image_hash": finding.parent,
+            "provenance_chain": lineage.iter().map(link).collect::<Vec<_>>(),
             "timestamp": finding.recorded_at,
             "tx_id": finding.tx_id,
             "assurance": finding.record.assurance,

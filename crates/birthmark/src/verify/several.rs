@@ -8,14 +8,13 @@
 
 use birthmark_core::checkpoint::parse_unverified;
 use birthmark_core::merkle::TreeHash;
-use birthmark_core::network::Trust;
 use birthmark_core::verify::Candidate;
 use birthmark_service::client::HttpClient;
 use futures::future::join_all;
 
 use super::report::Outcome;
-use super::source::{self, Asking, Found};
-use super::weigh;
+use super::source::{self, Found};
+use super::{By, lineage, weigh};
 
 /// What one server said, and what came of checking it.
 #[derive(Debug)]
@@ -40,16 +39,12 @@ pub(crate) enum Contradiction {
 }
 
 /// Asks all of them at once.
-pub(super) async fn ask(
-    candidates: &[Candidate],
-    servers: &[HttpClient],
-    (trust, asking): (&Trust, Asking<'_>),
-) -> Vec<Answer> {
+pub(super) async fn ask(candidates: &[Candidate], servers: &[HttpClient], by: By<'_>) -> Vec<Answer> {
     join_all(servers.iter().map(|server| async {
-        let found = source::ask(candidates, server, asking).await;
+        let found = source::ask(candidates, server, by.1).await;
         let tree = found.as_ref().ok().and_then(tree_of);
-        let outcome = match found.and_then(|found| weigh(candidates, found, trust)) {
-            Ok(outcome) => outcome,
+        let outcome = match found.and_then(|found| weigh(candidates, found, by.0)) {
+            Ok(outcome) => lineage::traced(outcome, Some(server), by).await,
             Err(unchecked) => Outcome::Unchecked(unchecked),
         };
         let holds = matches!(outcome, Outcome::Found(..) | Outcome::OtherFile { .. })
@@ -91,7 +86,7 @@ fn contradict(one: &Answer, other: &Answer) -> Result<(), Contradiction> {
     }
     for (has, lacks) in [(one, other), (other, one)] {
         // Each absence is of all of the file's hashes.
-        if let (Outcome::Found(_, finding), Outcome::NoRecord { absence: Some(absence), .. }) =
+        if let (Outcome::Found(_, finding, _), Outcome::NoRecord { absence: Some(absence), .. }) =
             (&has.outcome, &lacks.outcome)
             && finding.tx_id.0 < absence.checkpoint_size
         {

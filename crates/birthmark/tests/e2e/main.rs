@@ -12,6 +12,8 @@ mod core_dump;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod edit;
+#[cfg(test)]
 mod enroll;
 #[cfg(test)]
 mod fsck;

@@ -84,7 +84,18 @@ impl TokenFile {
 
 /// Adds a token to the file (created if missing) and returns it, the only time that it is seen.
 pub fn issue_token(path: &Path, name: &str, role: &str) -> Result<Zeroizing<String>, AuthError> {
-    if !is_word(name) || !is_word(role) {
+    issue_token_with(path, name, role, &[])
+}
+
+/// The same for a caller with attributes.
+pub fn issue_token_with(
+    path: &Path,
+    name: &str,
+    role: &str,
+    attributes: &[(&str, &str)],
+) -> Result<Zeroizing<String>, AuthError> {
+    let mut words = [name, role].into_iter().chain(attributes.iter().flat_map(|(name, value)| [*name, *value]));
+    if !words.all(is_word) {
         return Err(AuthError::Word);
     }
     // Two that issue at once must not lose each other's line.
@@ -107,7 +118,11 @@ pub fn issue_token(path: &Path, name: &str, role: &str) -> Result<Zeroizing<Stri
         text.push('\n');
     }
     // Writing into a String cannot fail.
-    let _ = writeln!(text, "{name} {role} {}", const_hex::encode(digest(&token).0));
+    let _ = write!(text, "{name} {role} {}", const_hex::encode(digest(&token).0));
+    for (name, value) in attributes {
+        let _ = write!(text, " {name}={value}");
+    }
+    text.push('\n');
     secret_file::replace(path, text.as_bytes(), FileMode::Secret)?;
     Ok(token)
 }
@@ -142,12 +157,20 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, AuthError> {
 fn parse_line(line: &str) -> Option<Entry> {
     let mut words = line.split_ascii_whitespace();
     let (name, role, hex) = (words.next()?, words.next()?, words.next()?);
-    if words.next().is_some() || !is_word(name) || !is_word(role) || hex.len() != 64 {
+    if !is_word(name) || !is_word(role) || hex.len() != 64 {
         return None;
+    }
+    let mut attributes: Vec<(String, String)> = Vec::new();
+    for word in words {
+        let (name, value) = word.split_once('=').filter(|(name, value)| is_word(name) && is_word(value))?;
+        if attributes.iter().any(|(known, _)| known == name) {
+            return None;
+        }
+        attributes.push((name.to_owned(), value.to_owned()));
     }
     let mut bytes = [0; 32];
     const_hex::decode_to_slice(hex, &mut bytes).ok()?;
-    let caller = Caller { name: Arc::from(name), role: Some(Arc::from(role)) };
+    let caller = Caller { name: Arc::from(name), role: Some(Arc::from(role)), attributes: attributes.into() };
     Some(Entry { caller, digest: TokenDigest(bytes) })
 }
 
@@ -184,6 +207,9 @@ mod tests {
         for bad in [
             "name role".to_owned(),
             format!("name role {hex} more"),
+            format!("name role {hex} a=1 a=2"),
+            format!("name role {hex} a=1=2"),
+            format!("name role {hex} =1"),
             format!("name role {}", "ab".repeat(31)),
             format!("name role 0x{}", "ab".repeat(31)),
             format!("name role {}", "zz".repeat(32)),

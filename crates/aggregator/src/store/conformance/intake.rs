@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::Place;
 use crate::pipeline::state::{Reason, State, Voucher};
 use crate::store::testing::{
-    AUTHORITY, BOUND, at, bound_row, confirm, endorsed, go, id_of, placed, put, put_all, row, sealed_anew,
+    AUTHORITY, BOUND, at, bound_row, camera, confirm, edit, endorsed, go, id_of, placed, put, put_all, row, sealed_anew,
 };
 use crate::store::{Arrival, Backlog, Intake, Receipt, RequestId};
 
@@ -17,7 +17,7 @@ pub(super) async fn new_row_is_there_for_its_receipt_and_in_its_queue(place: &dy
     let expected = |new: &crate::store::NewRow| Receipt {
         id: new.receipt,
         state: State::Received,
-        body: new.submission.body.clone(),
+        body: new.submission.body().clone(),
         elsewhere: false,
     };
     assert_eq!(put(&store, first.clone()).await, Intake::New(expected(&first)));
@@ -26,11 +26,11 @@ pub(super) async fn new_row_is_there_for_its_receipt_and_in_its_queue(place: &dy
     assert_eq!(store.receipt(Uuid::from_u128(77)).await.unwrap(), None);
     let rows = store.to_validate(AUTHORITY.to_owned(), std::collections::BTreeSet::new(), 9).await.unwrap();
     let [one, two] = rows.try_into().unwrap();
-    assert_eq!((one.request_id, one.token), (RequestId([1; 16]), first.submission.token));
+    assert_eq!((one.request_id, one.token), (RequestId([1; 16]), camera(&first).token.clone()));
     assert!(one.bound.is_none());
     let bound = two.bound.unwrap();
-    assert_eq!((two.receipt, two.token), (Uuid::from_u128(BOUND + 2), second.submission.token));
-    assert_eq!((Some(bound.binding), bound.body), (second.submission.binding, second.submission.body.encode()));
+    assert_eq!((two.receipt, two.token), (Uuid::from_u128(BOUND + 2), camera(&second).token.clone()));
+    assert_eq!((Some(bound.binding), bound.body), (camera(&second).binding.clone(), second.submission.body().encode()));
     assert_eq!(store.backlog().await.unwrap(), Backlog { pending: 2, validated: 0 });
 }
 
@@ -125,4 +125,28 @@ pub(super) async fn rejected_and_pending_rows_block_no_other_token(place: &dyn P
     assert!(go(&store, id, State::Received, State::Rejected(Reason::malformed_token())).await.unwrap());
     put_all(&store, [sealed_anew(row(1), 71)]).await;
     assert_eq!(store.backlog().await.unwrap(), Backlog { pending: 2, validated: 0 });
+}
+
+pub(super) async fn edit_waits_for_its_record_only_and_is_taken_up_again_after_a_refusal(place: &dyn Place) {
+    let store = place.open();
+    let waiting = State::Validated(Voucher::Word);
+    let Intake::New(receipt) = put(&store, edit(1)).await else { panic!("it is new") };
+    assert_eq!((receipt.state, receipt.id), (waiting.clone(), edit(1).receipt));
+    assert_eq!(store.backlog().await.unwrap(), Backlog { pending: 0, validated: 1 });
+    assert!(matches!(put(&store, edit(1)).await, Intake::Repeat(known) if known.state == waiting));
+    let to_post = || async { store.to_post(std::collections::BTreeSet::new(), 9).await.unwrap() };
+    let row = to_post().await.remove(0);
+    assert_eq!((row.body, row.voucher), (edit(1).submission.body().clone(), Voucher::Word));
+    let refused = State::Rejected(Reason::of_text("unknown_parent", ""));
+    assert!(go(&store, row.id, waiting.clone(), refused.clone()).await.unwrap());
+    assert!(to_post().await.is_empty());
+
+    let without = vec![Arrival { row: edit(1), place: false }];
+    assert_eq!(store.take_in(without).await.unwrap(), [Intake::NoPlace]);
+    let twice = store.take_in(vec![placed(edit(1)), placed(edit(1)), placed(edit(2))]).await.unwrap();
+    assert!(matches!(&twice[0], Intake::New(known) if known.state == waiting && known.id == edit(1).receipt));
+    assert!(matches!(&twice[1], Intake::Repeat(known) if known.state == waiting && known.id == edit(1).receipt));
+    assert!(matches!(&twice[2], Intake::New(known) if known.id == edit(2).receipt));
+    assert_eq!(store.receipt(edit(1).receipt).await.unwrap().unwrap().state, waiting);
+    assert_eq!((to_post().await.len(), place.number("SELECT count(*) FROM submission")), (2, 2));
 }

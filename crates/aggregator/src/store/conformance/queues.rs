@@ -29,7 +29,7 @@ pub(super) async fn rows_under_way_are_skipped_and_the_limit_counts_the_others(p
     let skip: BTreeSet<_> = all[..2].iter().copied().collect();
     let posted = store.to_post(skip, 2).await.unwrap();
     assert_eq!(posted.iter().map(|row| row.id).collect::<Vec<_>>(), all[2..4]);
-    assert_eq!((&posted[0].body, posted[0].receipt), (&row(3).submission.body, row(3).receipt));
+    assert_eq!((&posted[0].body, posted[0].receipt), (row(3).submission.body(), row(3).receipt));
     assert_eq!(waiting(&store, &[], 9).await, []);
 }
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use birthmark_core::batch::Assurance;
+use birthmark_core::submission::Submission;
 use birthmark_service::gather::Job;
 use birthmark_service::postgres::{connection, patiently};
 use deadpool_postgres::{Object, Pool};
@@ -15,7 +16,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::members::Owner;
-use crate::pipeline::state::{Recorded, State};
+use crate::pipeline::state::Recorded;
 use crate::store::columns::{self, Keys, RowError, StateColumns};
 use crate::store::{Arrival, Intake, NewRow, Receipt, StoreError, token};
 
@@ -64,16 +65,30 @@ async fn take_in(client: &Object, owner: Owner, arrivals: &[(Keys, &Arrival)]) -
     // Nearly all are new. Of the others this tells why.
     let others = || arrivals.iter().filter(|(_, arrival)| !is_written(arrival)).map(|(keys, _)| keys);
     let (known, recorded) = futures::try_join!(by_keys(client, owner, others()), recorded(client, others()))?;
+    let again = arrivals.iter().filter_map(|(keys, arrival)| {
+        let known = known.get(keys.idempotency.as_bytes().as_slice())?;
+        (arrival.place && arrival.row.is_taken_up_again(&known.state)).then_some(known.id)
+    });
+    let mut taken_up_again = take_up_again(client, owner, again).await?;
     arrivals
         .iter()
         .map(|(keys, arrival)| {
+            let row = &arrival.row;
             if is_written(arrival) {
-                let NewRow { receipt, submission, .. } = &arrival.row;
-                let body = submission.body.clone();
-                return Ok(Intake::New(Receipt { id: *receipt, state: State::Received, body, elsewhere: false }));
+                let (id, state, body) = (row.receipt, row.state(), row.submission.body().clone());
+                return Ok(Intake::New(Receipt { id, state, body, elsewhere: false }));
             }
             if let Some(known) = known.get(keys.idempotency.as_bytes().as_slice()) {
-                return Ok(Intake::Repeat(known.clone()));
+                if !row.is_taken_up_again(&known.state) {
+                    return Ok(Intake::Repeat(known.clone()));
+                }
+                let begun = Receipt { state: row.state(), elsewhere: false, ..known.clone() };
+                return Ok(match (arrival.place, taken_up_again.remove(&known.id)) {
+                    (true, true) => Intake::New(begun),
+                    // Twice in one batch, or at once at another aggregator.
+                    (true, false) => Intake::Repeat(begun),
+                    (false, _) => Intake::NoPlace,
+                });
             }
             let recorded = recorded.get(keys.digest.as_bytes().as_slice()).copied();
             match recorded.filter(|recorded| recorded.assurance >= arrival.row.aim()) {
@@ -83,6 +98,23 @@ async fn take_in(client: &Object, owner: Owner, arrivals: &[(Keys, &Arrival)]) -
             }
         })
         .collect()
+}
+
+/// Takes rejected edits up again, as ours; says which, each once.
+async fn take_up_again(
+    client: &Object,
+    owner: Owner,
+    receipts: impl Iterator<Item = Uuid>,
+) -> Result<BTreeSet<Uuid>, StoreError> {
+    let receipts: Vec<_> = receipts.map(|id| id.as_bytes().to_vec()).collect();
+    if receipts.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let sql = "UPDATE submission SET state = 1, reason = NULL, owner = $1
+               WHERE receipt = ANY($2) AND state = 3 RETURNING receipt";
+    let statement = client.prepare_cached(sql).await?;
+    let rows = client.query(&statement, &[&owner.0, &receipts]).await?;
+    rows.iter().map(|row| uuid(row, 0)).collect()
 }
 
 /// What is there under these idempotency keys.
@@ -132,19 +164,26 @@ async fn insert(
     let rows = || fresh.values().map(|(keys, arrival)| (*keys, &arrival.row));
     let receipts: Vec<&[u8]> = rows().map(|(_, row)| row.receipt.as_bytes().as_slice()).collect();
     let keys: Vec<&[u8]> = fresh.keys().copied().collect();
-    let request_ids: Vec<&[u8]> = rows().map(|(_, row)| row.request_id.0.as_slice()).collect();
-    let authorities: Vec<&str> = rows().map(|(_, row)| row.submission.body.authority.as_str()).collect();
+    let is_camera = |row: &NewRow| matches!(row.submission, Submission::Camera(_));
+    let request_ids: Vec<Option<&[u8]>> =
+        rows().map(|(_, row)| is_camera(row).then_some(row.request_id.0.as_slice())).collect();
+    let authorities: Vec<&str> = rows().map(|(_, row)| row.submission.body().authority.as_str()).collect();
     let bodies: Vec<&[u8]> = rows().map(|(keys, _)| keys.body.as_slice()).collect();
     let digests: Vec<&[u8]> = rows().map(|(keys, _)| keys.digest.as_bytes().as_slice()).collect();
-    let encode = |row: &NewRow| token::encode(&row.submission.token, row.submission.binding.as_ref());
-    let tokens: Vec<Vec<u8>> = rows().map(|(_, row)| encode(row)).collect();
+    let encode = |row: &NewRow| match &row.submission {
+        Submission::Camera(camera) => Some(token::encode(&camera.token, camera.binding.as_ref())),
+        Submission::Software(_) => None,
+    };
+    let tokens: Vec<Option<Vec<u8>>> = rows().map(|(_, row)| encode(row)).collect();
+    let states: Vec<i16> = rows().map(|(_, row)| i16::from(!is_camera(row))).collect();
     let aims: Vec<i16> = rows().map(|(_, row)| i16::from(row.aim() as u8)).collect();
     let times: Vec<i64> = rows().map(|(_, row)| row.received_at.0.cast_signed()).collect();
     let sql = "INSERT INTO submission (owner, receipt, idempotency_key, request_id, authority, body, body_digest, token,
-                                       assurance, received_at)
+                                       assurance, received_at, state)
                SELECT $1::integer, * FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[],
-                                        $8::bytea[], $9::smallint[], $10::bigint[])
-                   AS fresh (receipt, idempotency_key, request_id, authority, body, body_digest, token, aim, received_at)
+                                        $8::bytea[], $9::smallint[], $10::bigint[], $11::smallint[])
+                   AS fresh (receipt, idempotency_key, request_id, authority, body, body_digest, token, aim, received_at,
+                             state)
                WHERE NOT EXISTS (SELECT FROM submission AS earlier
                    WHERE earlier.body_digest = fresh.body_digest AND earlier.state = 2 AND earlier.assurance >= fresh.aim)
                ON CONFLICT (idempotency_key) DO NOTHING RETURNING receipt";
@@ -152,7 +191,19 @@ async fn insert(
     let written = client
         .query(
             &statement,
-            &[&owner.0, &receipts, &keys, &request_ids, &authorities, &bodies, &digests, &tokens, &aims, &times],
+            &[
+                &owner.0,
+                &receipts,
+                &keys,
+                &request_ids,
+                &authorities,
+                &bodies,
+                &digests,
+                &tokens,
+                &aims,
+                &times,
+                &states,
+            ],
         )
         .await?;
     written.iter().map(|row| uuid(row, 0)).collect()

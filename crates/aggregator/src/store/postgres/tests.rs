@@ -12,7 +12,7 @@ use super::*;
 use crate::pipeline::state::{State, Voucher};
 use crate::store::conformance::{self, Place};
 use crate::store::testing::{
-    AUTHORITY, at, bound_row, endorsed, go, id_of, placed, put, put_all, row, sealed_anew, waiting,
+    AUTHORITY, at, bound_row, camera, endorsed, go, id_of, placed, put, put_all, row, sealed_anew, waiting,
 };
 
 /// A database and an aggregator's folder.
@@ -141,7 +141,7 @@ async fn work_of_the_dead_passes_to_one_of_the_others_and_nobody_takes_that_of_t
         // The request id and the token came along, by which a repeated question is the same.
         let rows = other.to_validate(AUTHORITY.to_owned(), BTreeSet::new(), 999).await.unwrap();
         for found in rows.iter().filter(|found| found.id == under_way) {
-            assert_eq!((found.request_id.0, &found.token), ([50; 16], &bound_row(50).submission.token));
+            assert_eq!((found.request_id.0, &found.token), ([50; 16], &camera(&bound_row(50)).token));
         }
     }
     assert_eq!(backlog, 27);

@@ -7,6 +7,7 @@ use std::error::Error;
 
 use birthmark_core::batch::Assurance;
 use birthmark_core::hash::Digest;
+use birthmark_core::submission::Submission;
 use birthmark_core::time::UnixSeconds;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -26,24 +27,37 @@ pub(super) fn insert(
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO submission
-             (receipt, idempotency_key, authority, body, body_digest, token, key_slot, assurance, received_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             (receipt, idempotency_key, authority, body, body_digest, token, key_slot, assurance, received_at, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let NewRow { receipt, request_id, received_at, submission } = row;
-    let token = token::encode(&submission.token, submission.binding.as_ref());
-    let secret = Zeroizing::new([request_id.0.as_slice(), &token].concat());
-    let (slot, sealed) = token_keys.seal(*receipt, &secret).map_err(no_key)?;
+    let (slot, sealed) = match submission {
+        Submission::Camera(camera) => {
+            let token = token::encode(&camera.token, camera.binding.as_ref());
+            let secret = Zeroizing::new([request_id.0.as_slice(), &token].concat());
+            token_keys.seal(*receipt, &secret).map(|(slot, sealed)| (Some(slot), Some(sealed))).map_err(no_key)?
+        }
+        Submission::Software(_) => (None, None),
+    };
     statement.execute(params![
         receipt.as_bytes(),
         keys.idempotency.as_bytes(),
-        submission.body.authority.as_str(),
+        submission.body().authority.as_str(),
         keys.body,
         keys.digest.as_bytes(),
         sealed,
         slot,
         row.aim() as u8,
         received_at.0.cast_signed(),
+        state_number(&row.state()),
     ])?;
+    Ok(())
+}
+
+/// Takes a rejected edit up again.
+pub(super) fn take_up_again(connection: &Connection, id: Uuid) -> rusqlite::Result<()> {
+    let sql = "UPDATE submission SET state = 1, reason = NULL WHERE receipt = ?1 AND state = 3";
+    connection.prepare_cached(sql)?.execute([id.as_bytes()])?;
     Ok(())
 }
 

@@ -7,9 +7,10 @@ use birthmark_core::ids::{Height, TxId};
 use tempfile::TempDir;
 
 use super::*;
+use crate::pipeline::state::State;
 use crate::pipeline::state::{Recorded, Voucher};
 use crate::store::conformance::{self, Place};
-use crate::store::testing::{AUTHORITY, bound_row, go, id_of, put_all, row, waiting};
+use crate::store::testing::{AUTHORITY, bound_row, camera, go, id_of, put_all, row, waiting};
 use crate::store::token;
 
 struct File(TempDir);
@@ -61,9 +62,8 @@ async fn queues_and_recorded_bodies_are_found_by_index() {
 async fn database_of_the_first_version_is_taken_over() {
     let file = File::new();
     let old = Database::open(&file.path(), &MIGRATIONS[..1], Options::default()).unwrap();
-    let tokens =
-        [row(1), bound_row(2)].map(|new| token::encode(&new.submission.token, new.submission.binding.as_ref()));
-    let bodies = [1, 2, 3].map(|number| row(number).submission.body.encode());
+    let tokens = [row(1), bound_row(2)].map(|new| token::encode(&camera(&new).token, camera(&new).binding.as_ref()));
+    let bodies = [1, 2, 3].map(|number| row(number).submission.body().encode());
     old.write(move |connection| {
         let sql = "INSERT INTO submission (id, receipt, idempotency_key, request_id, authority, body, body_digest,
                                            token, state, received_at, tx_id, block_height)
@@ -84,7 +84,7 @@ async fn database_of_the_first_version_is_taken_over() {
     let [first, second] =
         store.to_validate(AUTHORITY.to_owned(), BTreeSet::new(), 9).await.unwrap().try_into().unwrap();
     assert!(first.bound.is_none());
-    assert_eq!(second.bound.map(|bound| bound.binding), bound_row(2).submission.binding);
+    assert_eq!(second.bound.map(|bound| bound.binding), camera(&bound_row(2)).binding);
     let third = store.receipt(Uuid::from_bytes([3; 16])).await.unwrap().unwrap();
     let recorded = Recorded { tx_id: TxId(5), block_height: Height(5), assurance: Assurance::Attested };
     assert_eq!(third.state, State::Confirmed(recorded));
