@@ -4,6 +4,7 @@
 //! Not for: what the values mean. Refusals are problems (`problem`): another content type `415`, too
 //! large `413`, malformed `400`, wrong values `422`. See `docs/PROTOCOL.md` section 1.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -14,6 +15,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+use crate::server::Seats;
 
 /// A JSON body of at most `MAX` bytes: content type `application/json`, no duplicate keys, nothing
 /// after the value.
@@ -60,7 +62,8 @@ pub(crate) async fn read_bounded(request: Request, max: usize) -> Result<Bytes, 
         Box::pin(discard(request)).await;
         return Err(too_large(max));
     }
-    collect(request.into_body(), max).await
+    let seats = request.extensions().get::<Arc<Seats>>().cloned();
+    collect(request.into_body(), max, seats.as_deref()).await
 }
 
 /// Reads a refused body to nowhere, within limits. To be boxed: its timer makes the future of every request large. A connection that is closed while its client still
@@ -95,7 +98,9 @@ pub(crate) fn too_large(max: impl std::fmt::Display) -> Problem {
     Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).with_detail(format!("at most {max} bytes are taken here"))
 }
 
-async fn collect(body: Body, max: usize) -> Result<Bytes, Problem> {
+/// What is held of a body that is still on its way is counted against what the server has for all of them.
+async fn collect(body: Body, max: usize, seats: Option<&Seats>) -> Result<Bytes, Problem> {
+    let mut held = Vec::new();
     let mut stream = body.into_data_stream();
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -106,6 +111,9 @@ async fn collect(body: Body, max: usize) -> Result<Bytes, Problem> {
         if chunk.len() > max - first.len() - all.len() {
             Box::pin(discard_body(stream)).await;
             return Err(too_large(max));
+        }
+        if let Some(seats) = seats {
+            held.push(seats.body_bytes(chunk.len()).await.ok_or_else(Problem::busy)?);
         }
         // Nearly every body is one chunk; it is passed on without a copy.
         if first.is_empty() && all.is_empty() {

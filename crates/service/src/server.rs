@@ -10,6 +10,7 @@
 
 mod connection;
 mod health;
+mod seats;
 mod watch;
 
 use std::io;
@@ -19,11 +20,15 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::connection::Served;
+use self::watch::Watch;
+
 pub use health::{Readiness, health_routes};
+pub(crate) use seats::Seats;
 
 /// The address could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +50,11 @@ fn describe(source: &io::Error) -> String {
 /// What one server grants to its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections; further ones wait in the system's queue. Each takes a file descriptor: see
-    /// [`crate::process::raise_open_files`].
+    /// Open connections. Where all are taken, the one that has waited for its client the longest makes way for a new
+    /// one. Each takes a file descriptor: see [`crate::process::raise_open_files`].
     pub max_connections: usize,
+    /// Bytes of bodies that are on their way, of all connections together.
+    pub max_body_bytes: usize,
     /// Header fields of one request.
     pub max_headers: usize,
     /// Bytes of one request's head (at least 8 KiB).
@@ -67,6 +74,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_body_bytes: 64 * 1024 * 1024,
             max_headers: 64,
             max_header_bytes: 16 * 1024,
             max_body: 1024 * 1024,
@@ -113,15 +121,18 @@ impl Bound {
     /// Answers until the token is cancelled, then finishes the requests that are under way, at most
     /// `limits.drain` long.
     pub async fn serve(self, router: Router, limits: Limits, shutdown: CancellationToken) {
-        let places = Arc::new(Semaphore::new(limits.max_connections));
+        let seats = Seats::new(limits.max_connections, limits.max_body_bytes);
         let connections = TaskTracker::new();
         let builder = connection::builder(&limits);
         tracing::info!(address = %self.address, "listening");
-        while let Some((stream, place)) = self.next(&places, &shutdown).await {
+        while let Some((stream, place)) = self.next(&seats, &shutdown).await {
             let (router, builder, shutdown) = (router.clone(), builder.clone(), shutdown.clone());
+            let seat = seats.sit(place, Watch::new(&limits, Instant::now()));
+            let seats = Arc::clone(&seats);
             connections.spawn(async move {
-                connection::run(stream, router, &builder, limits, shutdown).await;
-                drop(place);
+                let served = Served { router, seats, watch: Arc::clone(&seat.watch) };
+                connection::run(stream, served, &builder, limits, shutdown).await;
+                drop(seat);
             });
         }
         drop(self.listener);
@@ -135,14 +146,13 @@ impl Bound {
     /// The next connection with its place, or none at shutdown.
     async fn next(
         &self,
-        places: &Arc<Semaphore>,
+        seats: &Seats,
         shutdown: &CancellationToken,
     ) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
         let accepted = async {
-            let place = Arc::clone(places).acquire_owned().await.ok()?;
             loop {
                 match self.listener.accept().await {
-                    Ok((stream, _)) => return Some((stream, place)),
+                    Ok((stream, _)) => return Some((stream, seats.place().await?)),
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
                         // Out of file descriptors, most likely. Trying again at once would spin.

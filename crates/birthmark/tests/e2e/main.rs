@@ -24,6 +24,8 @@ mod garbage;
 #[cfg(test)]
 mod governance;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod independent;
 #[cfg(test)]
 mod installation;

@@ -5,18 +5,20 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream};
 use http::{HeaderValue, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -25,8 +27,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::Limits;
 use super::watch::{Watch, Watched};
+use super::{Limits, Seats};
 use crate::extract::{declared_length, discard, too_large};
 use crate::peer::Peer;
 use crate::problem::{self, Problem};
@@ -43,10 +45,17 @@ pub(super) fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
+/// What requests of a connection need.
+pub(super) struct Served {
+    pub(super) router: Router,
+    pub(super) seats: Arc<Seats>,
+    pub(super) watch: Arc<Watch>,
+}
+
 /// Serves one connection until it ends, or until `limits.drain` after shutdown began.
 pub(super) async fn run(
     stream: TcpStream,
-    router: Router,
+    served: Served,
     builder: &http1::Builder,
     limits: Limits,
     shutdown: CancellationToken,
@@ -57,11 +66,17 @@ pub(super) async fn run(
         return;
     }
     let peer = stream.peer_addr().ok().map(Peer);
-    let watch = Watch::new(&limits, Instant::now());
+    let Served { router, seats, watch } = served;
     let service = service_fn(|mut request: Request<Incoming>| {
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
+        let request = if request.body().is_end_stream() {
+            request.map(Body::new)
+        } else {
+            request.extensions_mut().insert(Arc::clone(&seats));
+            request.map(|incoming| Body::new(Owed { incoming, watch: Arc::clone(&watch) }))
+        };
         answer(router.clone(), request, limits.max_body, &watch)
     });
     let stream = Watched { stream, watch: &watch };
@@ -105,12 +120,7 @@ enum Event {
     Silence,
 }
 
-async fn answer(
-    mut router: Router,
-    request: Request<Incoming>,
-    max_body: u64,
-    watch: &Watch,
-) -> Result<Response, Infallible> {
+async fn answer(mut router: Router, request: Request, max_body: u64, watch: &Watch) -> Result<Response, Infallible> {
     let started = Instant::now();
     watch.request_begins(started);
     let (method, path) = if tracing::enabled!(tracing::Level::DEBUG) {
@@ -119,10 +129,10 @@ async fn answer(
         (None, None)
     };
     let response = if declared_length(request.headers()).is_some_and(|length| length > max_body) {
-        Box::pin(discard(request.map(Body::new))).await;
+        Box::pin(discard(request)).await;
         too_large(max_body).into_response()
     } else {
-        let handled = async move { router.call(request.map(Body::new)).await };
+        let handled = async move { router.call(request).await };
         match watch.in_time(AssertUnwindSafe(handled).catch_unwind()).await {
             Some(Ok(Ok(response))) => as_problem(response),
             Some(Err(panic)) => {
@@ -139,6 +149,40 @@ async fn answer(
         tracing::debug!(%method, path, status = response.status().as_u16(), micros, "answered");
     }
     Ok(response)
+}
+
+/// A body that tells the watch while more of it is waited for.
+struct Owed {
+    incoming: Incoming,
+    watch: Arc<Watch>,
+}
+
+impl HttpBody for Owed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+        self.watch.is_owed(polled.is_pending());
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.watch.is_owed(false);
+    }
 }
 
 fn timed_out() -> Problem {

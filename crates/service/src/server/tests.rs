@@ -124,20 +124,6 @@ async fn slow_heads_and_idle_connections_are_closed() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
-    let server = Running::start(router(), Limits { max_connections: 1, ..Limits::default() }).await;
-    let mut first = TcpStream::connect(server.address).await.unwrap();
-    first.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    first.read_exact(&mut [0; 16]).await.unwrap();
-    let request = close("GET /hello HTTP/1.1");
-    let mut second = Box::pin(server.raw(&request));
-    assert!(tokio::time::timeout(Duration::from_millis(100), second.as_mut()).await.is_err());
-    drop(first);
-    assert!(second.await.ends_with("hello"));
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn a_burst_of_connections_waits_in_the_systems_queue() {
     let bound = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let clients = futures::future::join_all((0..400).map(|_| TcpStream::connect(bound.local_addr())));
@@ -209,4 +195,73 @@ async fn ready_follows_its_closure_and_health_does_not() {
     ready.store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(client.get_bytes("/ready").await.unwrap().body, r#"{"status":"ready"}"#);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_keep_the_server_waiting_make_way_for_those_that_do_not() {
+    let limits = Limits { max_connections: 8, ..Limits::default() };
+    let running = Running::start(router(), limits).await;
+    let mut silent = Vec::new();
+    for number in 0..100 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let begin: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /hello HTTP/1.1\r\nhost: x\r\nx-slow: ",
+            _ => b"POST /sum HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"n\":",
+        };
+        stream.write_all(begin).await.unwrap();
+        silent.push(stream);
+        let served = tokio::time::timeout(DEADLINE / 4, running.raw(&close("GET /hello HTTP/1.1"))).await;
+        assert!(served.expect("others are served at once").ends_with("hello"));
+    }
+    let mut open = 0;
+    for mut stream in silent {
+        let ended = tokio::time::timeout(Duration::ZERO, stream.read(&mut [0; 64])).await;
+        open += usize::from(ended.is_err());
+    }
+    assert!(open <= 8, "{open} are still open");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_never_makes_way() {
+    let (entered, mut inside) = mpsc::channel(2);
+    let held = get(async move || -> &'static str {
+        entered.send(()).await.unwrap();
+        std::future::pending().await
+    });
+    let limits = Limits { max_connections: 2, request_timeout: Duration::from_secs(2), ..Limits::default() };
+    let running = Running::start(router().route("/held", held), limits).await;
+    let asked = close("GET /held HTTP/1.1");
+    let waiting = futures::future::join_all([running.raw(&asked), running.raw(&asked)]);
+    let late = async {
+        for _ in 0..2 {
+            inside.recv().await.unwrap();
+        }
+        running.raw(&close("GET /hello HTTP/1.1")).await
+    };
+    let (waited, late) = futures::join!(waiting, late);
+    assert!(waited.iter().all(|answer| answer.starts_with("HTTP/1.1 503")), "{waited:?}");
+    assert!(late.ends_with("hello"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_bodies_hold_that_are_on_their_way_is_bounded_for_all_together() {
+    let body = |n: usize| format!("{{\"n\":[{}]}}", vec!["1"; n].join(","));
+    let limits = Limits { max_body_bytes: 100, ..Limits::default() };
+    let running = Running::start(router(), limits).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let head = "POST /sum HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 60\r\n\r\n";
+        stream.write_all(&[head.as_bytes(), &body(20).as_bytes()[..40]].concat()).await.unwrap();
+        slow.push(stream);
+    }
+    let whole = body(20);
+    let head = format!("POST /sum HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}", whole.len());
+    let request = [close(&head), whole.into_bytes()].concat();
+    let answer = tokio::time::timeout(DEADLINE / 4, running.raw(&request)).await.expect("an answer at once");
+    assert!(answer.ends_with("20"), "{answer}");
+    running.stop().await;
 }

@@ -20,11 +20,12 @@ use std::time::Duration;
 use futures::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
 
-/// What a connection waits for, and since when. One task alone uses it; atomics make it `Sync`.
+/// What a connection waits for, and since when. Its own task uses it, and whoever needs its place looks at it.
 #[derive(Debug)]
 pub(super) struct Watch {
     opened: Instant,
@@ -34,6 +35,10 @@ pub(super) struct Watch {
     wrote: AtomicBool,
     /// The request under way has taken too long.
     expired: AtomicBool,
+    /// The request under way waits for its client, who owes it the rest of its body.
+    owed: AtomicBool,
+    /// The connection is to make way.
+    given_up: Notify,
     header_timeout: Duration,
     request_timeout: Duration,
 }
@@ -46,6 +51,8 @@ impl Watch {
             since: AtomicU64::new(0),
             wrote: AtomicBool::new(false),
             expired: AtomicBool::new(false),
+            owed: AtomicBool::new(false),
+            given_up: Notify::new(),
             header_timeout: limits.header_timeout,
             request_timeout: limits.request_timeout,
         }
@@ -54,6 +61,7 @@ impl Watch {
     /// A request's head is complete.
     pub(super) fn request_begins(&self, now: Instant) {
         self.expired.store(false, Ordering::Relaxed);
+        self.owed.store(false, Ordering::Relaxed);
         self.since.store(self.micros(now) * 2 + 1, Ordering::Relaxed);
     }
 
@@ -78,8 +86,39 @@ impl Watch {
     /// connection, which sees that.
     pub(super) async fn silence(&self) {
         while let Some(later) = self.look(Instant::now()) {
-            sleep_until(later).await;
+            tokio::select! {
+                () = sleep_until(later) => {}
+                () = self.given_up.notified() => {
+                    // Its client may have sent what was waited for.
+                    if self.waiting_since().is_some() {
+                        return;
+                    }
+                }
+            }
         }
+    }
+
+    /// Since when the connection has been waiting for its client: for a head, or within a request for the rest of its
+    /// body. Nothing while it is the client that waits.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let since = self.since.load(Ordering::Relaxed);
+        let waits = since.is_multiple_of(2) || self.owed.load(Ordering::Relaxed);
+        waits.then(|| self.opened + Duration::from_micros(since / 2))
+    }
+
+    /// Whether it holds a part of a body whose rest is owed.
+    pub(super) fn reads_a_body(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection unless its client has sent meanwhile what is waited for.
+    pub(super) fn give_up(&self) {
+        self.given_up.notify_one();
+    }
+
+    /// Whether the request under way waits for more of its body.
+    pub(super) fn is_owed(&self, owed: bool) {
+        self.owed.store(owed, Ordering::Relaxed);
     }
 
     /// When to look again; none once there was silence for too long.
@@ -220,6 +259,24 @@ mod tests {
         clock.0.request_ends(clock.at(55));
         clock.0.request_begins(clock.at(57));
         assert_eq!((clock.silence(57 + 44), clock.has_ended_the_request()), (None, false));
+    }
+
+    #[tokio::test]
+    async fn connection_makes_way_while_its_client_owes_it_something_only() {
+        let Clock(watch, opened) = Clock::new();
+        assert_eq!(watch.waiting_since(), Some(opened));
+        watch.give_up();
+        assert!(watch.silence().now_or_never().is_some());
+        watch.request_begins(opened);
+        assert_eq!(watch.waiting_since(), None);
+        watch.give_up();
+        assert!(watch.silence().now_or_never().is_none(), "the client waits for its answer");
+        watch.is_owed(true);
+        assert_eq!(watch.waiting_since(), Some(opened));
+        watch.give_up();
+        assert!(watch.silence().now_or_never().is_some());
+        watch.request_ends(opened + Duration::from_secs(7));
+        assert_eq!(watch.waiting_since(), Some(opened + Duration::from_secs(7)));
     }
 
     #[test]
