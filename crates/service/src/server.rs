@@ -74,7 +74,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
-            max_body_bytes: 64 * 1024 * 1024,
+            max_body_bytes: 16 * 1024 * 1024,
             max_headers: 64,
             max_header_bytes: 16 * 1024,
             max_body: 1024 * 1024,

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::watch::Watch;
 
@@ -25,6 +26,7 @@ pub(crate) struct Seats {
     body_bytes: Arc<Semaphore>,
     taken: Mutex<HashMap<u64, Arc<Watch>>>,
     next: AtomicU64,
+    looked: Mutex<Option<Instant>>,
 }
 
 /// One connection's place, given back when it is dropped.
@@ -43,6 +45,7 @@ impl Seats {
             body_bytes: Arc::new(Semaphore::new(body_bytes.min(Semaphore::MAX_PERMITS))),
             taken: Mutex::default(),
             next: AtomicU64::new(0),
+            looked: Mutex::default(),
         })
     }
 
@@ -74,8 +77,10 @@ impl Seats {
             if let Ok(place) = Arc::clone(of).try_acquire_many_owned(number) {
                 return Some(place);
             }
-            for watch in self.longest_waiting(&may_give_way) {
-                watch.give_up();
+            if self.may_look_again() {
+                for watch in self.longest_waiting(&may_give_way) {
+                    watch.give_up();
+                }
             }
             // All may have been served after all: then others have to.
             let freed = Arc::clone(of).acquire_many_owned(number);
@@ -84,6 +89,16 @@ impl Seats {
             }
         }
         None
+    }
+
+    /// Looking through all connections is for one of those who need room at a time, not for each of thousands.
+    fn may_look_again(&self) -> bool {
+        let (mut looked, now) = (self.looked.lock(), Instant::now());
+        let may = looked.is_none_or(|looked| now.duration_since(looked) >= LOOK_AGAIN);
+        if may {
+            *looked = Some(now);
+        }
+        may
     }
 
     /// A sixteenth of all, so that looking through them costs little for each that comes.
@@ -106,4 +121,5 @@ impl Drop for Seat {
 }
 
 const NEXT_TRY: Duration = Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const PATIENT_TRIES: usize = 50;
