@@ -61,6 +61,9 @@ pub enum StoreOpenError {
         /// Submissions that could never be judged.
         lost: u64,
     },
+    /// The system gave no thread.
+    #[error("the store's thread could not be started: {0}")]
+    Thread(std::io::Error),
     /// The server.
     #[error(transparent)]
     Postgres(PostgresOpenError),

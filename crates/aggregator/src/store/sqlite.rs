@@ -1,10 +1,17 @@
 //! The store of one machine: SQLite in the aggregator's folder.
 //!
 //! For: [`SqliteStore`]: each operation is one job of the writer thread, which shares its commits
-//! (`birthmark_service::sqlite`). Not for: the statements (`sqlite/sql.rs`), or the schema
-//! (`migrations/V*.sql`). One process has the file; the folder's lock sees to that.
+//! (`birthmark_service::sqlite`). Not for: the statements (`sql`, `leads`), or the schema (`migrations/V*.sql`). One
+//! process has the file; the folder's lock sees to that, and so what it holds may be kept in memory.
+//!
+//! ```text
+//! submissions ─► intake ─► rows ─► leads to them: recent (memory), by and by the tables by_receipt, by_body
+//! ```
 
+mod intake;
 mod keys;
+mod leads;
+mod recent;
 mod sql;
 
 use std::collections::BTreeSet;
@@ -16,11 +23,13 @@ use birthmark_core::time::UnixSeconds;
 use birthmark_service::postgres::block_on;
 use birthmark_service::sqlite::{Database, Migration, Options};
 use futures::future::BoxFuture;
+use parking_lot::RwLock;
 use rusqlite::Connection;
 use uuid::Uuid;
 
+use self::intake::{Entrance, Outbox};
 use self::keys::{KEYS_FILE, TokenKeys};
-use super::columns::Keys;
+use self::recent::Recent;
 use super::{
     Answer, Arrival, Backlog, Intake, Move, Receipt, RowId, Store, StoreError, StoreOpenError, ToPost, ToValidate,
 };
@@ -29,11 +38,13 @@ use crate::pipeline::state::Reason;
 /// The file's name in the data folder.
 pub(super) const DATABASE_FILE: &str = "aggregator.db";
 
-/// A database file, and the keys of its tokens.
+/// A database file, the keys of its tokens, and the way in.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     database: Database,
     keys: Arc<TokenKeys>,
+    recent: Arc<RwLock<Recent>>,
+    entrance: Entrance,
 }
 
 impl SqliteStore {
@@ -48,7 +59,10 @@ impl SqliteStore {
         }
         let in_use = database.read_blocking(sql::slots).map_err(StoreError::from)?;
         let keys = Arc::new(TokenKeys::open(&keys_path, &in_use).map_err(unreadable)?);
-        let this = Self { database, keys };
+        let recent = Arc::new(RwLock::new(database.read_blocking(leads::recent).map_err(StoreError::from)?));
+        let outbox = Outbox { database: database.clone(), keys: Arc::clone(&keys), recent: Arc::clone(&recent) };
+        let entrance = Entrance::open(outbox).map_err(StoreOpenError::Thread)?;
+        let this = Self { database, keys, recent, entrance };
         this.seal_tokens_in_the_clear()?;
         this.check_keys(&keys_path)?;
         Ok(this)
@@ -94,12 +108,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn take_in(&self, arrivals: Vec<Arrival>) -> Answer<'_, Vec<Intake>> {
-        let arrivals: Vec<_> = arrivals.into_iter().map(|arrival| (arrival.row.keys(), arrival)).collect();
-        let token_keys = Arc::clone(&self.keys);
-        let job = move |connection: &Connection| {
-            arrivals.into_iter().map(|(keys, arrival)| take_in(connection, &token_keys, &keys, arrival)).collect()
-        };
-        Box::pin(async move { Ok(self.database.try_write(job).await?) })
+        self.entrance.take_in(arrivals)
     }
 
     fn advance(&self, moves: Vec<Move>) -> Answer<'_, Vec<bool>> {
@@ -124,7 +133,8 @@ impl Store for SqliteStore {
     }
 
     fn receipt(&self, id: Uuid) -> Answer<'_, Option<Receipt>> {
-        self.look_up(move |connection| sql::by_receipt(connection, id))
+        let number = self.recent.read().receipt(id.as_bytes());
+        self.look_up(move |connection| leads::by_receipt(connection, number, id))
     }
 
     fn backlog(&self) -> Answer<'_, Backlog> {
@@ -140,8 +150,12 @@ impl Store for SqliteStore {
     }
 
     fn forget(&self, before: UnixSeconds, after: RowId) -> Answer<'_, Option<RowId>> {
-        let job = move |connection: &Connection| sql::forget(connection, before, after);
-        Box::pin(async move { Ok(self.database.write(job).await?) })
+        let job = move |connection: &Connection| leads::forget(connection, before, after);
+        Box::pin(async move {
+            let (gone, next) = self.database.write(job).await?;
+            self.recent.write().forget(&gone);
+            Ok(next)
+        })
     }
 
     fn health(&self) -> Answer<'_, ()> {
@@ -151,6 +165,7 @@ impl Store for SqliteStore {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
+            self.entrance.close();
             self.database.close().await;
             // Its thread ends with the keys that wait: a flush or two.
             self.keys.close();
@@ -169,37 +184,11 @@ fn give_up_tokens(database: &Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn take_in(
-    connection: &Connection,
-    token_keys: &TokenKeys,
-    keys: &Keys,
-    Arrival { row, place }: Arrival,
-) -> rusqlite::Result<Intake> {
-    if let Some(known) = sql::by_idempotency_key(connection, &keys.idempotency)? {
-        if !row.is_taken_up_again(&known.state) {
-            return Ok(Intake::Repeat(known));
-        }
-        if !place {
-            return Ok(Intake::NoPlace);
-        }
-        sql::take_up_again(connection, known.id)?;
-        return Ok(Intake::New(Receipt { state: row.state(), ..known }));
-    }
-    if let Some(recorded) = sql::recorded(connection, &keys.digest, row.aim())? {
-        return Ok(Intake::OnRecord(recorded));
-    }
-    if !place {
-        return Ok(Intake::NoPlace);
-    }
-    sql::insert(connection, token_keys, &row, keys)?;
-    let (id, state, body) = (row.receipt, row.state(), row.submission.body().clone());
-    Ok(Intake::New(Receipt { id, state, body, elsewhere: false }))
-}
-
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "V1__submissions", sql: include_str!("../../migrations/V1__submissions.sql") },
     Migration { name: "V2__endorsements", sql: include_str!("../../migrations/V2__endorsements.sql") },
     Migration { name: "V3__sealed_tokens", sql: include_str!("../../migrations/V3__sealed_tokens.sql") },
+    Migration { name: "V4__late_indexes", sql: include_str!("../../migrations/V4__late_indexes.sql") },
 ];
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use birthmark_core::batch::Assurance;
-use birthmark_core::hash::Digest;
 use birthmark_core::submission::Submission;
 use birthmark_core::time::UnixSeconds;
 use rusqlite::types::Type;
@@ -15,20 +14,22 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::keys::{Slot, TokenKeys};
-use crate::pipeline::state::{Reason, Recorded, State};
+use crate::pipeline::state::{Reason, State};
 use crate::store::columns::{self, Keys, RowError, StateColumns, state_number};
-use crate::store::{Backlog, FORGOTTEN_AT_ONCE, Move, NewRow, Receipt, RequestId, RowId, ToPost, ToValidate, token};
+use crate::store::{Backlog, Move, NewRow, RequestId, RowId, ToPost, ToValidate, token};
 
+/// Writes a row under a number that none has had.
 pub(super) fn insert(
     connection: &Connection,
     token_keys: &TokenKeys,
+    id: i64,
     row: &NewRow,
     keys: &Keys,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO submission
-             (receipt, idempotency_key, authority, body, body_digest, token, key_slot, assurance, received_at, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (id, receipt, idempotency_key, authority, body, body_digest, token, key_slot, assurance, received_at, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     let NewRow { receipt, request_id, received_at, submission } = row;
     let (slot, sealed) = match submission {
@@ -40,6 +41,7 @@ pub(super) fn insert(
         Submission::Software(_) => (None, None),
     };
     statement.execute(params![
+        id,
         receipt.as_bytes(),
         keys.idempotency.as_bytes(),
         submission.body().authority.as_str(),
@@ -54,10 +56,10 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Takes a rejected edit up again.
-pub(super) fn take_up_again(connection: &Connection, id: Uuid) -> rusqlite::Result<()> {
-    let sql = "UPDATE submission SET state = 1, reason = NULL WHERE receipt = ?1 AND state = 3";
-    connection.prepare_cached(sql)?.execute([id.as_bytes()])?;
+/// Takes a rejected edit up again, as one that came in now.
+pub(super) fn take_up_again(connection: &Connection, id: i64, now: UnixSeconds) -> rusqlite::Result<()> {
+    let sql = "UPDATE submission SET state = 1, reason = NULL, received_at = ?2 WHERE id = ?1 AND state = 3";
+    connection.prepare_cached(sql)?.execute(params![id, now.0.cast_signed()])?;
     Ok(())
 }
 
@@ -124,39 +126,6 @@ pub(super) fn unopenable(connection: &Connection, keys: &TokenKeys) -> rusqlite:
         lost += u64::from(keys.open_token(row.get(0)?, uuid(row, 1)?, &sealed).is_err());
     }
     Ok(lost)
-}
-
-pub(super) fn by_receipt(connection: &Connection, id: Uuid) -> rusqlite::Result<Option<Receipt>> {
-    connection
-        .prepare_cached(
-            "SELECT state, tx_id, block_height, reason, receipt, body, assurance, endorsement
-             FROM submission WHERE receipt = ?1",
-        )?
-        .query_row([id.as_bytes()], receipt)
-        .optional()
-}
-
-pub(super) fn by_idempotency_key(connection: &Connection, key: &Digest) -> rusqlite::Result<Option<Receipt>> {
-    connection
-        .prepare_cached(
-            "SELECT state, tx_id, block_height, reason, receipt, body, assurance, endorsement
-             FROM submission WHERE idempotency_key = ?1",
-        )?
-        .query_row([key.as_bytes()], receipt)
-        .optional()
-}
-
-/// The best record of this body, if it is of this assurance or a higher one.
-pub(super) fn recorded(connection: &Connection, body: &Digest, aim: Assurance) -> rusqlite::Result<Option<Recorded>> {
-    connection
-        .prepare_cached(
-            "SELECT tx_id, block_height, assurance FROM submission
-             WHERE body_digest = ?1 AND state = 2 AND assurance >= ?2 ORDER BY assurance DESC LIMIT 1",
-        )?
-        .query_row(params![body.as_bytes(), aim as u8], |row| {
-            Ok(columns::recorded(row.get(0)?, row.get(1)?, assurance(row, 2)?))
-        })
-        .optional()
 }
 
 pub(super) fn to_validate(
@@ -226,22 +195,6 @@ pub(super) fn oldest_unfinished(
     Ok(oldest.map(|seconds| UnixSeconds(seconds.cast_unsigned())))
 }
 
-/// Rows arrive in the order of their numbers, so that no index by time is needed.
-pub(super) fn forget(connection: &Connection, before: UnixSeconds, after: RowId) -> rusqlite::Result<Option<RowId>> {
-    let before = before.0.cast_signed();
-    let last = connection
-        .prepare_cached(
-            "SELECT max(id) FROM (SELECT id, received_at FROM submission WHERE id > ?1 ORDER BY id LIMIT ?2)
-             WHERE received_at < ?3",
-        )?
-        .query_row(params![after.0, FORGOTTEN_AT_ONCE, before], |row| row.get::<_, Option<i64>>(0))?;
-    let Some(last) = last else { return Ok(None) };
-    connection
-        .prepare_cached("DELETE FROM submission WHERE id > ?1 AND id <= ?2 AND state >= 2 AND received_at < ?3")?
-        .execute(params![after.0, last, before])?;
-    Ok(Some(RowId(last)))
-}
-
 /// Rows to read so that `limit` remain after those in `skip` are left out.
 fn window(skip: &BTreeSet<RowId>, limit: usize) -> i64 {
     i64::try_from(limit.saturating_add(skip.len())).unwrap_or(i64::MAX)
@@ -267,28 +220,15 @@ fn collect<T>(
     Ok(all)
 }
 
-/// `state, tx_id, block_height, reason, receipt, body, assurance, endorsement`.
-fn receipt(row: &Row<'_>) -> rusqlite::Result<Receipt> {
-    let columns = StateColumns {
-        state: row.get(0)?,
-        tx_id: row.get(1)?,
-        block_height: row.get(2)?,
-        reason: row.get(3)?,
-        endorsement: row.get(7)?,
-    };
-    let state = columns.into_state(assurance(row, 6)?).map_err(|error| damaged(0, error))?;
-    Ok(Receipt { id: uuid(row, 4)?, state, body: body(row, 5)?, elsewhere: false })
-}
-
-fn assurance(row: &Row<'_>, column: usize) -> rusqlite::Result<Assurance> {
+pub(super) fn assurance(row: &Row<'_>, column: usize) -> rusqlite::Result<Assurance> {
     columns::assurance(row.get(column)?).map_err(|error| damaged(column, error))
 }
 
-fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 
-fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<birthmark_core::body::Body> {
+pub(super) fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<birthmark_core::body::Body> {
     columns::body(&row.get::<_, Vec<u8>>(column)?).map_err(|error| damaged(column, error))
 }
 
@@ -297,6 +237,6 @@ fn no_key(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn damaged(column: usize, error: impl Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
 }
