@@ -7,16 +7,19 @@
 //! Not for: reading or writing a store; the state comes as [`State`], the changes go out as values.
 //! Nor for clocks: a block whose minute lies ahead is waited for by the node, not refused here.
 
+mod changes;
+
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use birthmark_core::batch::{Assurance, BlockBatch, Place, SignatureError, Transaction};
-use birthmark_core::body::BodyDigest;
+use birthmark_core::body::{Body, BodyDigest};
 use birthmark_core::governance::ApprovedAct;
-use birthmark_core::hash::{Digest, ImageHash};
+use birthmark_core::hash::ImageHash;
 use birthmark_core::ids::{Epoch, Height, SubmitterNumber, TxId};
-use birthmark_core::index::{IndexRecord, encode_value, trie};
-use birthmark_core::leaf::{ActLeaf, BlockLeaf, Leaf, RecordLeaf};
+use birthmark_core::index::IndexRecord;
+use birthmark_core::leaf::{ActLeaf, Leaf, RecordLeaf};
 use birthmark_core::network::{ActRefusal, Network, validator_set_hash};
 use birthmark_core::time::Minute;
 
@@ -25,6 +28,8 @@ use crate::endorsements::Endorsements;
 use crate::governance::{ActChange, Constitution, Scheduled};
 use crate::index;
 use crate::rules::{Refusal, Rules, Stage};
+
+pub use self::changes::{BlockEnd, Changes};
 
 /// What a step needs to know of the state before it.
 pub trait State {
@@ -44,62 +49,6 @@ pub trait State {
     fn records_of(&self, hash: &ImageHash) -> Result<Vec<IndexRecord>, Self::Error>;
     /// Who submitted a record.
     fn submitter_of(&self, tx_id: TxId) -> Result<SubmitterNumber, Self::Error>;
-}
-
-/// Everything that one block changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changes {
-    /// The block's height.
-    pub height: Height,
-    /// The block's minute.
-    pub minute: Minute,
-    /// Index in the log of the first new leaf.
-    pub first: TxId,
-    /// The new records' leaves in order, and behind them that of an act that takes effect.
-    pub leaves: Vec<Vec<u8>>,
-    /// The block's own leaf, which comes after them; none without other leaves, unless an epoch begins.
-    pub end: Option<BlockEnd>,
-    /// New best records of bodies.
-    pub bodies: Vec<(BodyDigest, TxId, Assurance)>,
-    /// New lists of records by index key, sorted.
-    pub index: Vec<(Digest, Vec<IndexRecord>)>,
-    /// Endorsements by the record that they belong to.
-    pub endorsements: Vec<(TxId, Vec<u8>)>,
-    /// What it does about acts of governance.
-    pub act: Option<ActChange>,
-}
-
-/// The leaf that ends a block, but for the index root. That root follows from [`Changes::index`] and the
-/// whole index before it, and is no part of the block: only whoever keeps the index has to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockEnd {
-    /// Which validator set decided the block.
-    pub epoch: Epoch,
-    /// That set's hash.
-    pub validator_set_hash: Digest,
-}
-
-impl Changes {
-    /// How many leaves the log grows by.
-    pub fn leaf_count(&self) -> u64 {
-        self.leaves.len() as u64 + u64::from(self.end.is_some())
-    }
-
-    /// What changes in the index trie, sorted by key.
-    pub fn index_leaves(&self) -> Vec<trie::Leaf> {
-        let leaf = |(key, records): &(Digest, Vec<IndexRecord>)| trie::Leaf {
-            key: *key,
-            value_hash: Digest::of_parts(&[&encode_value(records)]),
-        };
-        self.index.iter().map(leaf).collect()
-    }
-
-    /// The block's own leaf with the root of the index after it.
-    pub fn end_leaf(&self, index_root: Digest) -> Option<Vec<u8>> {
-        let BlockEnd { epoch, validator_set_hash } = self.end?;
-        let (minute, height) = (self.minute, self.height);
-        Some(Leaf::Block(BlockLeaf { minute, height, epoch, validator_set_hash, index_root }).encode())
-    }
 }
 
 /// Why a block is invalid for everyone and for ever.
@@ -168,7 +117,7 @@ pub fn apply<S: State>(
         Ok(decoded) => decoded,
         Err(invalid) => return Ok(Err(invalid)),
     };
-    let mut step = Step::new(state, header.minute);
+    let mut step = Step::new(state, header.minute, &batches);
     for (batch_at, batch) in batches.iter().enumerate() {
         for (at, place) in batch.places.iter().enumerate() {
             let Place::Record(transaction) = place else { continue };
@@ -255,14 +204,16 @@ impl Reason {
 }
 
 impl<'a, S: State> Step<'a, S> {
-    fn new(state: &'a S, minute: Minute) -> Self {
+    fn new(state: &'a S, minute: Minute, batches: &[BlockBatch]) -> Self {
+        let records = batches.iter().map(|batch| batch.places.len()).sum();
         Self {
             state,
             minute,
-            leaves: Vec::new(),
-            bodies: HashMap::new(),
-            index: HashMap::new(),
-            submitters: Vec::new(),
+            leaves: Vec::with_capacity(records),
+            bodies: HashMap::with_capacity(records),
+            // A capture has two hashes.
+            index: HashMap::with_capacity(2 * records),
+            submitters: Vec::with_capacity(records),
             endorsements: Vec::new(),
         }
     }
@@ -283,8 +234,10 @@ impl<'a, S: State> Step<'a, S> {
         };
         let body = transaction.body();
         let digest = body.digest();
-        let known = match self.bodies.get(&digest) {
-            Some(known) => Some(*known),
+        let known = match self.bodies.get(&digest).copied() {
+            Some(known) => Some(known),
+            // Each hash of a recorded body has a record.
+            None if self.has_new_hash(body)? => None,
             None => self.state.recorded(&digest)?,
         };
         if known.is_some_and(|(_, assurance)| assurance >= transaction.assurance()) {
@@ -310,6 +263,20 @@ impl<'a, S: State> Step<'a, S> {
             self.endorsements.push((tx_id, transaction.endorsement().to_vec()));
         }
         Ok(Ok(()))
+    }
+
+    /// Whether a hash of this body has no record yet. What is looked up for it is kept for `file`.
+    fn has_new_hash(&mut self, body: &Body) -> Result<bool, S::Error> {
+        for image in body.entries.as_slice() {
+            let records = match self.index.entry(image.hash) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.state.records_of(&image.hash)?),
+            };
+            if records.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn file(&mut self, hash: ImageHash, record: IndexRecord, submitter: SubmitterNumber) -> Result<(), S::Error> {
@@ -387,11 +354,5 @@ pub fn genesis(network: &Network) -> Changes {
         index: Vec::new(),
         endorsements: Vec::new(),
         act: None,
-    }
-}
-
-impl From<&Header> for BlockEnd {
-    fn from(header: &Header) -> Self {
-        Self { epoch: header.epoch, validator_set_hash: header.validator_set_hash }
     }
 }

@@ -2,6 +2,7 @@
 //! from.
 
 mod foresee;
+mod judged;
 mod reading;
 mod rebuild;
 mod view;
@@ -20,6 +21,7 @@ use birthmark_core::time::Minute;
 use parking_lot::Mutex;
 
 pub use self::foresee::{BadBlocks, Tree};
+use self::judged::{Judged, StateId};
 pub use self::reading::{Found, IndexProof, Reading};
 pub use self::rebuild::Rebuilt;
 pub use self::view::View;
@@ -37,6 +39,7 @@ pub struct Ledger {
     base: Arc<Network>,
     constitution: ArcSwap<Constitution>,
     endorsements: Endorsements,
+    judged: Judged,
     store: Arc<Store>,
     /// None after a commit that failed: what is on disk is unknown then.
     writer: Mutex<Option<Writer>>,
@@ -158,8 +161,9 @@ impl Ledger {
         let base = if network.act_count() == 0 { network } else { Arc::new(network.before_acts().clone()) };
         let constitution = Constitution::load(&Constitution::new(Arc::clone(&base)), &store.reader())?;
         let (endorsements, writer) = (Endorsements::default(), Mutex::new(Some(writer)));
+        let judged = Judged::new(head.height, StateId::opened(&head));
         let (constitution, head) = (ArcSwap::from_pointee(constitution), ArcSwap::from_pointee(head));
-        Ok(Self { base, constitution, endorsements, store, writer, head })
+        Ok(Self { base, constitution, endorsements, judged, store, writer, head })
     }
 
     /// The network that this is the ledger of, as it is after the last durably applied block.
@@ -182,7 +186,7 @@ impl Ledger {
         let known = self.constitution.load_full();
         let store = self.store.reader();
         let constitution = Constitution::load(&known, &store)?;
-        View::new(&self.endorsements, constitution, store)
+        View::new(&self.endorsements, &self.judged, constitution, store)
     }
 
     /// The last durably applied block.
@@ -215,7 +219,11 @@ impl Ledger {
     }
 
     /// Commits one final block, without making it durable; nothing if that was done before.
-    fn apply_one(&self, place: &mut Option<Writer>, block: &Block<'_>) -> Result<Option<(Head, Changes)>, LedgerError> {
+    fn apply_one(
+        &self,
+        place: &mut Option<Writer>,
+        block: &Block<'_>,
+    ) -> Result<Option<(Head, Arc<Changes>)>, LedgerError> {
         let writer = place.as_mut().ok_or(LedgerError::Broken)?;
         let view = self.view()?;
         let expected = view.base.height.0 + 1;
@@ -233,6 +241,7 @@ impl Ledger {
         let frame = frame::of(view.rules().network, block.header, block.payload, &changes);
         let id = BlockId { digest: block.digest, parent: block.parent, frame };
         let head = writer.commit(&self.store, &view.store, &changes, &id).inspect_err(|_| *place = None)?;
+        self.judged.applied(block.height, block.header, block.payload);
         Ok(Some((head, changes)))
     }
 
@@ -245,7 +254,7 @@ impl Ledger {
             }
             match view.decided(block)? {
                 Ok(changes) => {
-                    if let Err(invalid) = view.push(changes, None) {
+                    if let Err(invalid) = view.push(block, changes, None) {
                         return Ok(Err(invalid));
                     }
                 }

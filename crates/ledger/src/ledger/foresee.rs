@@ -54,7 +54,7 @@ impl Ledger {
     pub fn foresee(&self, blocks: &[WholeBlock]) -> Result<Result<Vec<Tree>, BadBlocks>, LedgerError> {
         let writer = self.writer.lock();
         let mut frontier = writer.as_ref().ok_or(LedgerError::Broken)?.edge.frontier().clone();
-        let mut view = self.view()?;
+        let mut view = self.view()?.of_strangers();
         drop(writer);
         let (mut before, mut digest) = (view.base.height.0, view.base.digest);
         let mut trees = Vec::new();
@@ -77,7 +77,7 @@ impl Ledger {
             if changes.leaf_count() > 0 {
                 trees.push(Tree { height: block.height, size: frontier.size(), root: frontier.root() });
             }
-            if let Err(cause) = view.push(changes, Some((frontier.size(), frontier.root()))) {
+            if let Err(cause) = view.push(&block.as_block(), changes, Some((frontier.size(), frontier.root()))) {
                 return Ok(Err(BadBlocks::Invalid { height, cause }));
             }
             (before, digest) = (height, block.digest);

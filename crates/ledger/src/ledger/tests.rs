@@ -235,6 +235,36 @@ fn blocks_against_the_rules_are_invalid() {
     assert!(matches!(view.judge(&fixture.header(MINUTE), &[0, 1, 2]).unwrap(), Err(InvalidBlock::Malformed(_))));
 }
 
+/// Of several proposals of a height one is decided, and its children were judged before it was applied.
+#[test]
+fn what_was_judged_before_leads_to_the_ledger_of_one_who_judged_nothing() {
+    let (fixture, other) = (Fixture::new(), Fixture::new());
+    let (ledger, plain) = (fixture.open(), other.open());
+    let header = fixture.header(MINUTE);
+    let payload = |bodies: std::ops::Range<u8>| encode_payload(&[fixture.batch(1, &attested(bodies))]);
+    let [lost, first, second] = [payload(1..4), payload(2..7), payload(8..11)];
+    let judge = |ancestors: &[Block<'_>], payload: &[u8]| {
+        ledger.view_after(ancestors).unwrap().unwrap().judge(&header, payload).unwrap()
+    };
+    assert_eq!((judge(&[], &lost), judge(&[], &first)), (Ok(()), Ok(())));
+    let blocks = [block(1, &header, &first), block(2, &header, &second)];
+    // What blocks call themselves is nothing to go by: this one takes the other's name.
+    let liar = Block { digest: blocks[0].digest, ..block(1, &header, &lost) };
+    assert_eq!((judge(&[liar], &second), judge(&blocks[..1], &second)), (Ok(()), Ok(())));
+    assert!(judge(&blocks[..1], &lost).is_err());
+    for one in &blocks {
+        assert_eq!(ledger.apply_final(&[*one]).unwrap(), plain.apply_final(&[*one]).unwrap());
+        assert_eq!(ledger.head(), plain.head());
+    }
+    let again = payload(20..22);
+    assert_eq!(judge(&blocks, &again), Ok(()));
+    assert_eq!(judge(&blocks, &second), Err(InvalidBlock::Duplicate { batch: 0, at: 0 }));
+    let third = block(3, &header, &again);
+    ledger.apply_final(&[third]).unwrap();
+    plain.apply_final(&[third]).unwrap();
+    assert_eq!(ledger.head(), plain.head());
+}
+
 #[test]
 fn a_body_is_recorded_once_at_an_assurance_and_may_rise() {
     let fixture = Fixture::new();

@@ -2,6 +2,8 @@
 //!
 //! Not for: answering clients, who are told what is durable and published (`reading`).
 
+use std::sync::Arc;
+
 use birthmark_core::batch::Assurance;
 use birthmark_core::body::BodyDigest;
 use birthmark_core::governance::ApprovedAct;
@@ -11,6 +13,7 @@ use birthmark_core::index::IndexRecord;
 use birthmark_core::merkle::TreeHash;
 use birthmark_core::time::Minute;
 
+use super::judged::{Judged, StateId};
 use super::{Block, Head, LedgerError, record_leaf};
 use crate::apply::{self, Changes, InvalidBlock, State};
 use crate::endorsements::Endorsements;
@@ -21,26 +24,43 @@ use crate::store::{StoreError, StoreReader};
 /// A consistent state: what is on disk, and blocks above it that are not final yet.
 pub struct View<'a> {
     endorsements: &'a Endorsements,
+    judged: &'a Judged,
     constitution: Constitution,
     pub(super) store: StoreReader,
     pub(super) base: Head,
-    overlays: Vec<Changes>,
+    overlays: Vec<Arc<Changes>>,
+    /// This state, if what it gives is to be remembered.
+    state: Option<StateId>,
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(
         endorsements: &'a Endorsements,
+        judged: &'a Judged,
         constitution: Constitution,
         store: StoreReader,
     ) -> Result<Self, StoreError> {
         let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
-        Ok(Self { endorsements, constitution, store, base, overlays: Vec::new() })
+        let state = judged.state_at(base.height);
+        Ok(Self { endorsements, judged, constitution, store, base, overlays: Vec::new(), state })
+    }
+
+    /// The same, for blocks that nobody has decided on: nothing of them is remembered.
+    pub(super) fn of_strangers(mut self) -> Self {
+        self.state = None;
+        self
     }
 
     /// Takes up one more block, after which the log is as `log` says, if that is known.
     ///
     /// Of blocks without leaves in a row, the last one says all that they say together.
-    pub(super) fn push(&mut self, changes: Changes, log: Option<(u64, TreeHash)>) -> Result<(), InvalidBlock> {
+    pub(super) fn push(
+        &mut self,
+        block: &Block<'_>,
+        changes: Arc<Changes>,
+        log: Option<(u64, TreeHash)>,
+    ) -> Result<(), InvalidBlock> {
+        self.state = self.state.map(|state| state.after(block.header, block.payload));
         if let Some(act) = &changes.act {
             self.constitution = self.constitution.after(changes.height, act, log)?;
         }
@@ -68,13 +88,30 @@ impl<'a> View<'a> {
     }
 
     /// What the next block changes, whose validators have decided already.
-    pub(super) fn decided(&self, block: &Block<'_>) -> Result<Result<Changes, InvalidBlock>, StoreError> {
-        apply::apply(self.endorsements, Stage::Decided, self, block.header, block.payload)
+    pub(super) fn decided(&self, block: &Block<'_>) -> Result<Result<Arc<Changes>, InvalidBlock>, StoreError> {
+        let after = self.state.map(|state| state.after(block.header, block.payload));
+        match after.and_then(|after| self.judged.get(&after)) {
+            Some(changes) => Ok(Ok(changes)),
+            None => self.apply(Stage::Decided, block.header, block.payload),
+        }
     }
 
     /// Judges the next block on this state.
     pub fn judge(&self, header: &[u8], payload: &[u8]) -> Result<Result<(), InvalidBlock>, LedgerError> {
-        Ok(apply::apply(self.endorsements, Stage::Proposed, self, header, payload)?.map(drop))
+        Ok(self.apply(Stage::Proposed, header, payload)?.map(drop))
+    }
+
+    fn apply(
+        &self,
+        stage: Stage,
+        header: &[u8],
+        payload: &[u8],
+    ) -> Result<Result<Arc<Changes>, InvalidBlock>, StoreError> {
+        let changes = apply::apply(self.endorsements, stage, self, header, payload)?.map(Arc::new);
+        if let (Some(state), Ok(changes)) = (self.state, &changes) {
+            self.judged.keep(state.after(header, payload), Arc::clone(changes));
+        }
+        Ok(changes)
     }
 
     /// The digest of a block that is on disk already.
@@ -91,7 +128,7 @@ impl State for View<'_> {
     }
 
     fn size(&self) -> u64 {
-        self.base.size + self.overlays.iter().map(Changes::leaf_count).sum::<u64>()
+        self.base.size + self.overlays.iter().map(|changes| changes.leaf_count()).sum::<u64>()
     }
 
     fn minute(&self) -> Minute {
