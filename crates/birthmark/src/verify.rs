@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use birthmark_core::absence::{Absence, AbsenceError, AbsenceProof};
 use birthmark_core::body::Kind;
-use birthmark_core::network::{Trust, TrustError, parse_policy_or_network};
+use birthmark_core::network::{MAX_FILE_LEN, Trust, TrustError, parse_policy_or_network};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::time::{Clock as _, UnixSeconds};
 use birthmark_core::verify::{Candidate, Verdict, VerifyError, verify};
@@ -25,7 +25,7 @@ use birthmark_service::client::{ClientError, HttpClient};
 use birthmark_service::clock::SystemClock;
 
 use crate::runtime::block_on;
-use crate::terminal::{Waiting, complain};
+use crate::terminal::{Waiting, complain, note};
 
 pub(crate) use report::{Matched, Outcome};
 use source::Asking;
@@ -48,9 +48,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Do not tell the server which photograph it is about: ask for all images whose index key begins alike, some
-    /// 256 or more once there are so many, and look among them here. Takes longer.
+    /// 256 or more once there are so many, and look among them here. Takes longer. Files of one exposure asked for one
+    /// after the other give each other away.
     #[arg(long)]
     private: bool,
+    /// With --private: ask for what the file was made from, too. The server can then tell which file it is about, for
+    /// hardly another one has a parent under the same digits.
+    #[arg(long, requires = "private")]
+    lineage: bool,
     /// One JSON object a file.
     #[arg(long)]
     json: bool,
@@ -138,7 +143,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 async fn check_all(args: &Args) -> Result<Vec<Outcome>, Unchecked> {
     let trust = read_trust(args.policy.as_deref())?;
     let servers = args.urls.iter().map(|url| source::server(url)).collect::<Result<Vec<_>, _>>()?;
-    let asking = if args.private { Asking::Privately(&trust) } else { Asking::Openly };
+    let asking =
+        if args.private { Asking::Privately { trust: &trust, ancestors: args.lineage } } else { Asking::Openly };
+    if args.lineage {
+        note("warning: a server that is asked for the parents too can tell which file it is about");
+    }
     let mut outcomes = Vec::with_capacity(args.files.len());
     for file in &args.files {
         if servers.len() > 1 && args.proof.is_none() {
@@ -255,7 +264,7 @@ pub(crate) fn read_trust(policy: Option<&Path>) -> Result<Trust, Unchecked> {
         Some(path) => path.to_owned(),
         None => default_policy().filter(|path| path.exists()).ok_or(Unchecked::NoPolicy)?,
     };
-    let bytes = hashes::read_bounded(&path, MAX_POLICY)?;
+    let bytes = hashes::read_bounded(&path, MAX_FILE_LEN as u64)?;
     parse_policy_or_network(&bytes).map_err(|cause| Unchecked::Policy { path, cause })
 }
 
@@ -275,4 +284,3 @@ Over many files 2 beats 3 beats 1 beats 0.
 
 No server is believed: proofs are checked here, against a policy from your own disk.";
 const UNCHECKED: u8 = 3;
-const MAX_POLICY: u64 = 1024 * 1024;

@@ -222,10 +222,19 @@ impl PrefixImage {
         trie::Leaf { key: self.key, value_hash: Digest::of_parts(&[&encode_value(&self.records)]) }
     }
 
+    /// The leaf of its first record, encoded; unproven.
+    pub fn leaf(&self) -> Result<Vec<u8>, PageError> {
+        Ok(self.extra()?.0)
+    }
+
+    fn extra(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), PageError> {
+        let extra = base64::decode_bounded(&self.extra, proof::MAX_EXTRA_LEN).map_err(|_| PageError::Field("extra"))?;
+        Ok(proof::decode_extra(&extra)?)
+    }
+
     fn proof(&self, checkpoint: &str) -> Result<ProofBundle, PageError> {
         let first = self.records.first().ok_or(PageError::Field("records"))?;
-        let extra = base64::decode_bounded(&self.extra, proof::MAX_EXTRA_LEN).map_err(|_| PageError::Field("extra"))?;
-        let (leaf, endorsement) = proof::decode_extra(&extra)?;
+        let (leaf, endorsement) = self.extra()?;
         let path = base64::decode_bounded(&self.path, 32 * MAX_PROOF_LEN).map_err(|_| PageError::Field("path"))?;
         let (path, rest) = path.as_chunks();
         if !rest.is_empty() {

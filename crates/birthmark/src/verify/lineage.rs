@@ -2,16 +2,20 @@
 //!
 //! For: the provenance that `verify` shows. Each link is proven like the file itself: by the file's own record, or by
 //! the proof of the parent's record that a server gives. Not for: believing the chain that a server tells.
+//!
+//! A server that is not to learn which file it is about is asked for no parents, unless the user wants it: it could look
+//! for the record that has a hash under the first prefix and a parent under the second.
 
 use std::collections::HashSet;
 
 use birthmark_core::ImageHash;
+use birthmark_core::batch::Assurance;
 use birthmark_core::body::{Kind, Level};
 use birthmark_core::proof::ProofBundle;
 use birthmark_core::verify::{Candidate, Finding, Verdict, verify};
 use birthmark_service::client::HttpClient;
 
-use super::source::{self, Found};
+use super::source::{self, Asking, Found};
 use super::{By, Outcome};
 
 /// One image on the way back.
@@ -26,6 +30,8 @@ pub(crate) struct Ancestor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proven {
     pub(crate) level: Level,
+    /// How much that record is worth.
+    pub(crate) assurance: Assurance,
     /// Who vouches for it, if the policy has names.
     pub(crate) authority: Option<String>,
 }
@@ -42,6 +48,7 @@ pub(super) async fn traced(outcome: Outcome, server: Option<&HttpClient>, by: By
 }
 
 async fn trace(finding: &Finding, server: Option<&HttpClient>, by: By<'_>) -> Vec<Ancestor> {
+    let server = server.filter(|_| !matches!(by.1, Asking::Privately { ancestors: false, .. }));
     let mut lineage = Vec::new();
     let mut seen = HashSet::from([finding.entry.hash]);
     let (mut record, mut authority, mut next) = (finding.record.clone(), finding.authority.clone(), finding.parent);
@@ -63,7 +70,8 @@ async fn trace(finding: &Finding, server: Option<&HttpClient>, by: By<'_>) -> Ve
             (record, authority, next) = (parent.record, parent.authority, parent.parent);
             parent.entry.level
         };
-        lineage.push(Ancestor { hash, proven: Some(Proven { level, authority: authority.clone() }) });
+        let proven = Proven { level, assurance: record.assurance, authority: authority.clone() };
+        lineage.push(Ancestor { hash, proven: Some(proven) });
     }
     lineage
 }

@@ -1,10 +1,13 @@
 //! What came out, in plain words or JSON: what is proven, and what is not.
 
+mod origin;
+
 use std::path::Path;
 
 use birthmark_core::absence::{Absence, AbsenceError};
 use birthmark_core::api::verify::AsOf;
 use birthmark_core::batch::Assurance;
+use birthmark_core::body::Level;
 use birthmark_core::ids::TxId;
 use birthmark_core::network::EndorsementKeyState;
 use birthmark_core::time::UnixSeconds;
@@ -12,7 +15,7 @@ use birthmark_core::verify::{Candidate, EndorsementCheck, Finding, VerifyError};
 use serde_json::{Value, json};
 
 use super::Unchecked;
-use super::lineage::{Ancestor, Proven};
+use super::lineage::Ancestor;
 use super::several::{Answer, Contradiction};
 use crate::terminal::{note, say};
 
@@ -169,11 +172,12 @@ fn in_words(file: &Path, outcome: &Outcome) {
     let file = file.display();
     match outcome {
         Outcome::Found(matched, finding, lineage) if finding.is_vouched_for() => {
-            say(match matched {
-                Matched::File => format!("✓ {file}: proven"),
-                Matched::ImageData => format!("✓ {file}: proven, the same picture data in another file"),
-                Matched::Raw => format!("✓ {file}: proven, the same sensor data"),
-            });
+            let what = match matched {
+                Matched::File => "",
+                Matched::ImageData => ", the same picture data in another file",
+                Matched::Raw => ", the same sensor data",
+            };
+            say(format_args!("✓ {file}: proven{what}{}", origin::caution(lineage)));
             proven(*matched, finding, lineage);
         }
         Outcome::Found(matched, finding, lineage) => {
@@ -251,12 +255,17 @@ fn proven(matched: Matched, finding: &Finding, lineage: &[Ancestor]) {
             "  Not covered: the rest of this file, such as how its colours and crop are to be shown, date, place and names.",
         ),
     }
-    comes_from(lineage);
+    origin::lines(lineage).into_iter().for_each(say);
     let authority = finding.authority.as_deref().unwrap_or("an authority that the policy does not name");
     let submitter = finding.submitter.as_deref().unwrap_or("a submitter that the policy does not name");
     say(match finding.record.assurance {
         Assurance::Asserted => format!("  Claimed by {submitter}; no authority vouches for it."),
-        Assurance::Attested => format!("  {submitter} says that {authority} recognised the camera's sensor."),
+        Assurance::Attested => match finding.entry.level {
+            Level::Raw | Level::Validated => {
+                format!("  {submitter} says that {authority} recognised the camera's sensor.")
+            }
+            Level::Modified => format!("  {submitter} says that {authority} registered it as an edit."),
+        },
         Assurance::Endorsed => match finding.endorsement {
             EndorsementCheck::Verified(_) => {
                 format!("  {authority} vouches for it; its endorsement was checked here.")
@@ -283,31 +292,6 @@ fn proven(matched: Matched, finding: &Finding, lineage: &[Ancestor]) {
     }
 }
 
-fn comes_from(lineage: &[Ancestor]) {
-    if lineage.is_empty() {
-        return;
-    }
-    say("  Comes from:");
-    for Ancestor { hash, proven } in lineage {
-        say(match proven {
-            Some(Proven { level, authority }) => {
-                let by = authority.as_deref().map(|name| format!(", by {name}")).unwrap_or_default();
-                format!("    {hash}  proven: {}{by}", level.display().to_lowercase())
-            }
-            None => format!("    {hash}  named as parent; its own record was not proven here"),
-        });
-    }
-}
-
-fn link(Ancestor { hash, proven }: &Ancestor) -> Value {
-    json!({
-        "image_hash": hash,
-        "modification_level": proven.as_ref().map(|proven| proven.level as u8),
-        "authority_id": proven.as_ref().and_then(|proven| proven.authority.as_ref()),
-        "proven": proven.is_some(),
-    })
-}
-
 fn to_json(file: &Path, outcome: &Outcome) -> Value {
     let mut out = json!({
         "file": file.to_string_lossy(),
@@ -325,7 +309,7 @@ fn to_json(file: &Path, outcome: &Outcome) -> Value {
             "image_hash": finding.entry.hash,
             "modification_level": finding.entry.level as u8,
             "parent_image_hash": finding.parent,
-            "provenance_chain": lineage.iter().map(link).collect::<Vec<_>>(),
+            "provenance_chain": lineage.iter().map(origin::link).collect::<Vec<_>>(),
             "timestamp": finding.recorded_at,
             "tx_id": finding.tx_id,
             "assurance": finding.record.assurance,

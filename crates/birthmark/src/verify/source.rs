@@ -36,9 +36,13 @@ pub(super) fn server(url: &str) -> Result<HttpClient, Unchecked> {
 pub(crate) enum Asking<'a> {
     /// By the hashes themselves.
     Openly,
-    /// By prefixes of their index keys, so that the server does not learn which photograph it is about. The policy
-    /// says how many images hide it.
-    Privately(&'a Trust),
+    /// By prefixes of their index keys, so that the server does not learn which photograph it is about.
+    Privately {
+        /// Says how many images hide it.
+        trust: &'a Trust,
+        /// Whether its ancestors are asked for as well, from which the server can tell which one it is.
+        ancestors: bool,
+    },
 }
 
 pub(super) async fn find(
@@ -64,7 +68,7 @@ pub(super) async fn find(
 pub(super) async fn ask(candidates: &[Candidate], server: &HttpClient, asking: Asking<'_>) -> Result<Found, Unchecked> {
     match asking {
         Asking::Openly => ask_openly(candidates, server).await,
-        Asking::Privately(trust) => by_prefix::ask(candidates, server, trust).await,
+        Asking::Privately { trust, .. } => by_prefix::ask(candidates, server, trust).await,
     }
 }
 

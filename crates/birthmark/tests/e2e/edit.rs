@@ -91,16 +91,20 @@ fn edit_is_registered_by_its_software_and_proven_back_to_the_sensor() {
     );
     assert_eq!(levels(&offline), [(None, false)], "the parent is named; its record is asked of nobody");
     for server in [&node.url, &aggregator.url] {
-        for more in [&[][..], &["--private"]] {
+        let (code, private) = said(folder, &[&verify[..], &["--url", server, "--private"]].concat());
+        assert_eq!((code, levels(&private)), (Some(0), vec![(None, false)]), "its parent would give the file away");
+        for more in [&[][..], &["--private", "--lineage"]] {
             let (code, answer) = said(folder, &[&verify[..], &["--url", server], more].concat());
             assert_eq!((code, levels(&answer)), (Some(0), vec![(Some(2), true), (Some(1), true), (Some(0), true)]));
             let authorities: Vec<_> =
                 answer["provenance_chain"].as_array().unwrap().iter().map(|link| &link["authority_id"]).collect();
+            assert_eq!(answer["provenance_chain"][0]["assurance"], "attested");
             assert_eq!(authorities, ["EDITOR_001", "SIMULATED_MFG_001", "SIMULATED_MFG_001"]);
         }
     }
     let words = birthmark(&["verify", "smaller.jpg", "--policy", "net/network.json", "--url", &node.url]);
     let words = { words }.current_dir(folder).output().unwrap();
     let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.contains("says that EDITOR_001 registered it as an edit."), "{words}");
     assert!(words.contains("Comes from:") && words.contains("proven: validated raw, by SIMULATED_MFG_001"), "{words}");
 }

@@ -60,6 +60,15 @@ fn listening(server: &str) -> (String, Arc<Mutex<Vec<u8>>>) {
     (address, heard)
 }
 
+/// Those that were asked for, each once.
+fn prefixes(heard: &Mutex<Vec<u8>>) -> Vec<String> {
+    let heard = String::from_utf8(heard.lock().unwrap().clone()).unwrap();
+    let asked = heard.lines().filter_map(|line| line.strip_prefix("GET /api/v1/verify/prefix/"));
+    let mut prefixes: Vec<_> = asked.map(|path| path.split([' ', '?']).next().unwrap().to_owned()).collect();
+    prefixes.dedup();
+    prefixes
+}
+
 fn copy(file: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
     let mut bytes = std::fs::read(file).unwrap();
     change(&mut bytes);
@@ -113,6 +122,10 @@ fn exit_codes_tell_proven_from_changed_from_forged_from_unknown() {
     for server in [node, aggregator] {
         let (server, asked) = listening(server);
         expect(&jpeg_alone, &["--url", &server, "--private"], 0, "proven");
+        let hash = birthmark_core::image_data::jpeg_image_data(&std::fs::read(&jpeg_alone).unwrap()).unwrap();
+        let own: String = hash.index_key().to_string().chars().take(1).collect();
+        assert_eq!(prefixes(&asked), [own], "the picture data's alone: two would give the record away");
+        asked.lock().unwrap().clear();
         let private = ["verify", unknown.to_str().unwrap(), "--url", &server, "--private", "--json", "--policy"];
         let said = json_lines(&run(&[&private[..], &[policy.to_str().unwrap()]].concat())).pop().unwrap();
         assert_eq!((&said["result"], &said["absence"]), (&"no_record".into(), &"proven".into()), "{said}");
