@@ -12,7 +12,7 @@ use birthmark_service::backoff::Backoff;
 use birthmark_service::random::OsRng;
 use tokio::time::Instant;
 
-use super::mix::{Mixer, Release, shuffle};
+use super::mix::{Crowd, Mixers, shuffle};
 use super::progress::{News, Progress};
 use super::size::BatchSize;
 use super::stage::{Outcome, Pick, StageSettings, Work};
@@ -25,7 +25,7 @@ use crate::store::{RowId, StoreError, ToPost};
 pub(crate) struct Posting {
     registry: Arc<Registry>,
     progress: Progress,
-    mixer: Mixer,
+    mixers: Mixers,
     size: BatchSize,
     /// Released rows that are not under way, and when to hand them over again.
     released: BTreeMap<RowId, Instant>,
@@ -43,7 +43,7 @@ impl Posting {
         Self {
             registry,
             progress,
-            mixer: Mixer::new(mix_min, mix_delay),
+            mixers: Mixers::new(mix_min, mix_delay),
             size: BatchSize::new(MAX_BATCH),
             released: BTreeMap::new(),
             pause: Backoff::new(settings.retry_base, settings.retry_max.min(LONGEST_PAUSE)),
@@ -53,14 +53,8 @@ impl Posting {
     /// Parts the rows that were released before from those that are to gather first.
     fn part(&mut self, rows: Vec<ToPost>, now: Instant) -> (Vec<ToPost>, Option<Instant>) {
         let (mut go, fresh): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.released.contains_key(&row.id));
-        let ripe = match self.mixer.release(fresh.len(), now) {
-            Release::Now => {
-                go.extend(fresh);
-                None
-            }
-            Release::At(ripe) => Some(ripe),
-            Release::Nobody => None,
-        };
+        let (ripe_rows, ripe) = self.mixers.release(fresh, |row| Crowd::of(&row.body), now);
+        go.extend(ripe_rows);
         for row in &go {
             self.released.remove(&row.id);
         }
