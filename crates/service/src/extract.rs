@@ -4,7 +4,6 @@
 //! Not for: what the values mean. Refusals are problems (`problem`): another content type `415`, too
 //! large `413`, malformed `400`, wrong values `422`. See `docs/PROTOCOL.md` section 1.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -15,7 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
-use crate::server::Seats;
+use crate::server::Room;
 
 /// A JSON body of at most `MAX` bytes: content type `application/json`, no duplicate keys, nothing
 /// after the value.
@@ -46,8 +45,8 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for BoundedBytes<MAX> {
     }
 }
 
-/// `application/json`, with parameters or without.
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the content type is `application/json`, with parameters or without.
+pub fn is_json(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -62,8 +61,8 @@ pub(crate) async fn read_bounded(request: Request, max: usize) -> Result<Bytes, 
         Box::pin(discard(request)).await;
         return Err(too_large(max));
     }
-    let seats = request.extensions().get::<Arc<Seats>>().cloned();
-    collect(request.into_body(), max, seats.as_deref()).await
+    let room = request.extensions().get::<Room>().cloned();
+    collect(request.into_body(), max, room.as_ref()).await
 }
 
 /// Reads a refused body to nowhere, within limits. To be boxed: its timer makes the future of every request large. A connection that is closed while its client still
@@ -94,12 +93,13 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-pub(crate) fn too_large(max: impl std::fmt::Display) -> Problem {
+/// What a body of more than so many bytes is answered with.
+pub fn too_large(max: impl std::fmt::Display) -> Problem {
     Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE).with_detail(format!("at most {max} bytes are taken here"))
 }
 
 /// What is held of a body that is still on its way is counted against what the server has for all of them.
-async fn collect(body: Body, max: usize, seats: Option<&Seats>) -> Result<Bytes, Problem> {
+async fn collect(body: Body, max: usize, room: Option<&Room>) -> Result<Bytes, Problem> {
     let mut held = Vec::new();
     let mut stream = body.into_data_stream();
     let mut first = Bytes::new();
@@ -112,8 +112,8 @@ async fn collect(body: Body, max: usize, seats: Option<&Seats>) -> Result<Bytes,
             Box::pin(discard_body(stream)).await;
             return Err(too_large(max));
         }
-        if let Some(seats) = seats {
-            held.push(seats.body_bytes(chunk.len()).await.ok_or_else(Problem::busy)?);
+        if let Some(room) = room {
+            held.push(room.take(chunk.len()).await.ok_or_else(Problem::busy)?);
         }
         // Nearly every body is one chunk; it is passed on without a copy.
         if first.is_empty() && all.is_empty() {

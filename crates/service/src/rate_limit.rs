@@ -135,7 +135,7 @@ impl Clients {
 }
 
 impl Standing {
-    /// Adds the two header fields.
+    /// Adds the two header fields, unless they are there: what was counted last says where the client stands.
     pub fn apply(&self, headers: &mut HeaderMap) {
         let Quota { requests, window } = self.quota;
         let seconds = whole(self.reset);
@@ -143,7 +143,7 @@ impl Standing {
         let standing = format!("\"{}\";r={};t={seconds}", self.name, self.remaining);
         for (name, value) in [("ratelimit-policy", policy), ("ratelimit", standing)] {
             if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(HeaderName::from_static(name), value);
+                headers.entry(HeaderName::from_static(name)).or_insert(value);
             }
         }
     }

@@ -25,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Served;
+use self::seats::Seats;
 use self::watch::Watch;
 
 pub use health::{Readiness, health_routes};
-pub(crate) use seats::Seats;
+pub(crate) use seats::Room;
 
 /// The address could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +51,8 @@ fn describe(source: &io::Error) -> String {
 /// What one server grants to its clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections. Where all are taken, the one that has waited for its client the longest makes way for a new
-    /// one. Each takes a file descriptor: see [`crate::process::raise_open_files`].
+    /// Open connections. Where all are taken, one by which nothing was ever asked makes way for a new one, else the one
+    /// that has waited for its client the longest. Each takes a file descriptor: see [`crate::process::raise_open_files`].
     pub max_connections: usize,
     /// Bytes of bodies that are on their way, of all connections together.
     pub max_body_bytes: usize,
@@ -61,8 +62,8 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// The longest body that a request may declare. Extractors have their own, lower limits.
     pub max_body: u64,
-    /// For a request's head, also while a kept-alive connection is idle; at most twice as long where the answer
-    /// before was still being sent.
+    /// For a request's head, also while a kept-alive connection is idle; longer only while the answer before is taken
+    /// at 8 KiB a second at least.
     pub header_timeout: Duration,
     /// From a request's head to its answer, body included. Must exceed the longest `Prefer: wait`.
     pub request_timeout: Duration,

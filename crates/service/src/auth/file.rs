@@ -94,8 +94,8 @@ pub fn issue_token_with(
     role: &str,
     attributes: &[(&str, &str)],
 ) -> Result<Zeroizing<String>, AuthError> {
-    let mut words = [name, role].into_iter().chain(attributes.iter().flat_map(|(name, value)| [*name, *value]));
-    if !words.all(is_word) {
+    let mut words = [name, role].into_iter().chain(attributes.iter().map(|(name, _)| *name));
+    if !words.all(is_word) || !attributes.iter().all(|(_, value)| is_value(value)) {
         return Err(AuthError::Word);
     }
     // Two that issue at once must not lose each other's line.
@@ -120,7 +120,7 @@ pub fn issue_token_with(
     // Writing into a String cannot fail.
     let _ = write!(text, "{name} {role} {}", const_hex::encode(digest(&token).0));
     for (name, value) in attributes {
-        let _ = write!(text, " {name}={value}");
+        let _ = write!(text, " {name}={}", escape(value));
     }
     text.push('\n');
     secret_file::replace(path, text.as_bytes(), FileMode::Secret)?;
@@ -162,11 +162,12 @@ fn parse_line(line: &str) -> Option<Entry> {
     }
     let mut attributes: Vec<(String, String)> = Vec::new();
     for word in words {
-        let (name, value) = word.split_once('=').filter(|(name, value)| is_word(name) && is_word(value))?;
+        let (name, value) = word.split_once('=').filter(|(name, _)| is_word(name))?;
+        let value = unescape(value).filter(|value| is_value(value))?;
         if attributes.iter().any(|(known, _)| known == name) {
             return None;
         }
-        attributes.push((name.to_owned(), value.to_owned()));
+        attributes.push((name.to_owned(), value));
     }
     let mut bytes = [0; 32];
     const_hex::decode_to_slice(hex, &mut bytes).ok()?;
@@ -175,7 +176,33 @@ fn parse_line(line: &str) -> Option<Entry> {
 }
 
 fn is_word(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// What an attribute may be: an authority's name, for one, may have spaces.
+fn is_value(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// One word of a value: what has no place in a word as `%` and two hex digits.
+fn escape(value: &str) -> String {
+    value.bytes().map(|b| if is_plain(b) { char::from(b).to_string() } else { format!("%{b:02x}") }).collect()
+}
+
+fn unescape(word: &str) -> Option<String> {
+    let mut parts = word.split('%');
+    let mut value = parts.next()?.to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        let byte = u8::from_str_radix(digits, 16).ok().filter(|_| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        value.push(char::from(byte));
+        value.push_str(rest);
+    }
+    (escape(&value) == word).then_some(value)
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -233,6 +260,23 @@ mod tests {
         for (name, role) in [("", "r"), ("a b", "r"), ("b", "r\n"), ("#", "r")] {
             assert!(matches!(issue_token(&path, name, role), Err(AuthError::Word)));
         }
+    }
+
+    #[test]
+    fn values_may_be_any_name_of_an_authority_and_the_line_stays_one_of_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let name = "Darktable & Co., 100% (\"EU\")";
+        let token = issue_token_with(&path, "editor", "software", &[("authority", name)]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with(" authority=Darktable%20%26%20Co.%2c%20100%25%20%28%22EU%22%29\n"), "{text}");
+        let entries = parse(&path, &text).unwrap();
+        assert_eq!(entries[0].caller.attribute("authority"), Some(name));
+        assert_eq!(entries[0].digest.0, digest(&token).0);
+        for wrong in ["%", "%2", "%zz", "%+1", "%41", "%2C", "a%00", "%c3%a9", ""] {
+            assert_eq!(unescape(wrong).filter(|value| is_value(value)), None, "{wrong}");
+        }
+        assert!(matches!(issue_token_with(&path, "b", "software", &[("authority", "a\nb")]), Err(AuthError::Word)));
     }
 
     #[test]

@@ -27,8 +27,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::Limits;
+use super::seats::{Room, Seats};
 use super::watch::{Watch, Watched};
-use super::{Limits, Seats};
 use crate::extract::{declared_length, discard, too_large};
 use crate::peer::Peer;
 use crate::problem::{self, Problem};
@@ -74,7 +75,7 @@ pub(super) async fn run(
         let request = if request.body().is_end_stream() {
             request.map(Body::new)
         } else {
-            request.extensions_mut().insert(Arc::clone(&seats));
+            request.extensions_mut().insert(Room { seats: Arc::clone(&seats), watch: Arc::clone(&watch) });
             request.map(|incoming| Body::new(Owed { incoming, watch: Arc::clone(&watch) }))
         };
         answer(router.clone(), request, limits.max_body, &watch)

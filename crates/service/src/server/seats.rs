@@ -1,4 +1,5 @@
-//! Who makes way when all places are taken: the connections that have been waiting for their clients the longest.
+//! Who makes way when all places are taken: the connections that have been waiting for their clients the longest, first
+//! those by which no request has ever come.
 //!
 //! For: thousands of connections that send nothing, or a byte now and then. They must keep nobody out. Not for: how
 //! long a client may take where there is room (`watch`).
@@ -7,7 +8,9 @@
 //! shortens the patience with all of them, and no more: a client that sends what it has to is served.
 //!
 //! The same holds for memory: what bodies take that are still on their way is bounded for all connections together.
+//! There those make way that hold the most.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +41,13 @@ pub(super) struct Seat {
     _place: OwnedSemaphorePermit,
 }
 
+/// What a connection's request takes room from for its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(super) seats: Arc<Seats>,
+    pub(super) watch: Arc<Watch>,
+}
+
 impl Seats {
     pub(super) fn new(connections: usize, body_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -51,7 +61,9 @@ impl Seats {
 
     /// A place for a new connection; waits where everybody is being served.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        self.obtain(&self.connections, 1, usize::MAX, |_| true).await
+        // Who has never asked for anything goes before those who may be reading their answer.
+        let rank = |watch: &Watch| Some((watch.was_asked(), watch.waiting_since()?));
+        self.obtain(&self.connections, 1, usize::MAX, rank).await
     }
 
     pub(super) fn sit(self: &Arc<Self>, place: OwnedSemaphorePermit, watch: Watch) -> Seat {
@@ -60,25 +72,19 @@ impl Seats {
         Seat { seats: Arc::clone(self), number, watch, _place: place }
     }
 
-    /// Room for so many more bytes of a body; none after a second in which nobody made way.
-    pub(crate) async fn body_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).ok()?;
-        self.obtain(&self.body_bytes, bytes, PATIENT_TRIES, Watch::reads_a_body).await
-    }
-
-    async fn obtain(
+    async fn obtain<Rank: Ord + Copy>(
         &self,
         of: &Arc<Semaphore>,
         number: u32,
         tries: usize,
-        may_give_way: impl Fn(&Watch) -> bool,
+        rank: impl Fn(&Watch) -> Option<Rank>,
     ) -> Option<OwnedSemaphorePermit> {
         for _ in 0..tries {
             if let Ok(place) = Arc::clone(of).try_acquire_many_owned(number) {
                 return Some(place);
             }
             if self.may_look_again() {
-                for watch in self.longest_waiting(&may_give_way) {
+                for watch in self.first_to_go(&rank) {
                     watch.give_up();
                 }
             }
@@ -102,15 +108,26 @@ impl Seats {
     }
 
     /// A sixteenth of all, so that looking through them costs little for each that comes.
-    fn longest_waiting(&self, may_give_way: impl Fn(&Watch) -> bool) -> Vec<Arc<Watch>> {
+    fn first_to_go<Rank: Ord + Copy>(&self, rank: impl Fn(&Watch) -> Option<Rank>) -> Vec<Arc<Watch>> {
         let taken = self.taken.lock();
-        let waiting = taken.values().filter(|watch| may_give_way(watch));
-        let mut waiting: Vec<_> = waiting.filter_map(|watch| Some((watch.waiting_since()?, watch))).collect();
+        let mut ranked: Vec<_> = taken.values().filter_map(|watch| Some((rank(watch)?, watch))).collect();
         let enough = (taken.len() / 16).max(1);
-        if enough < waiting.len() {
-            waiting.select_nth_unstable_by_key(enough, |(since, _)| *since);
+        if enough < ranked.len() {
+            ranked.select_nth_unstable_by_key(enough, |(rank, _)| *rank);
         }
-        waiting.into_iter().take(enough).map(|(_, watch)| Arc::clone(watch)).collect()
+        ranked.into_iter().take(enough).map(|(_, watch)| Arc::clone(watch)).collect()
+    }
+}
+
+impl Room {
+    /// Room for so many more bytes of the body; none after a second in which nobody made way.
+    pub(crate) async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let number = u32::try_from(bytes).ok()?;
+        // Who holds nothing would make way for nothing.
+        let rank = |watch: &Watch| Some(Reverse(watch.held_bytes())).filter(|Reverse(held)| *held > 0);
+        let taken = self.seats.obtain(&self.seats.body_bytes, number, PATIENT_TRIES, rank).await?;
+        self.watch.holds(bytes);
+        Some(taken)
     }
 }
 

@@ -13,7 +13,7 @@
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,12 +31,18 @@ pub(super) struct Watch {
     opened: Instant,
     /// Microseconds after `opened`, doubled; odd while a request is under way.
     since: AtomicU64,
-    /// Something of an answer has left since this was last asked.
-    wrote: AtomicBool,
+    /// Bytes of answers that have left since this was last asked.
+    written: AtomicU64,
+    /// When the last of them left, in microseconds after `opened`.
+    last_written: AtomicU64,
+    /// A request has come by this connection.
+    was_asked: AtomicBool,
     /// The request under way has taken too long.
     expired: AtomicBool,
     /// The request under way waits for its client, who owes it the rest of its body.
     owed: AtomicBool,
+    /// Bytes of that body for which there is room.
+    body_bytes: AtomicUsize,
     /// The connection is to make way.
     given_up: Notify,
     header_timeout: Duration,
@@ -49,9 +55,12 @@ impl Watch {
         Self {
             opened: now,
             since: AtomicU64::new(0),
-            wrote: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            last_written: AtomicU64::new(0),
+            was_asked: AtomicBool::new(false),
             expired: AtomicBool::new(false),
             owed: AtomicBool::new(false),
+            body_bytes: AtomicUsize::new(0),
             given_up: Notify::new(),
             header_timeout: limits.header_timeout,
             request_timeout: limits.request_timeout,
@@ -62,6 +71,8 @@ impl Watch {
     pub(super) fn request_begins(&self, now: Instant) {
         self.expired.store(false, Ordering::Relaxed);
         self.owed.store(false, Ordering::Relaxed);
+        self.body_bytes.store(0, Ordering::Relaxed);
+        self.was_asked.store(true, Ordering::Relaxed);
         self.since.store(self.micros(now) * 2 + 1, Ordering::Relaxed);
     }
 
@@ -81,8 +92,7 @@ impl Watch {
         .await
     }
 
-    /// Waits until no head has come for longer than it may: between once and twice as long, if an answer was
-    /// still being sent meanwhile. Ends the request under way once its time is over; to be polled before the
+    /// Waits until no head has come for longer than it may, and no answer was taken at [`MIN_RATE`] meanwhile. Ends the request under way once its time is over; to be polled before the
     /// connection, which sees that.
     pub(super) async fn silence(&self) {
         while let Some(later) = self.look(Instant::now()) {
@@ -98,17 +108,33 @@ impl Watch {
         }
     }
 
-    /// Since when the connection has been waiting for its client: for a head, or within a request for the rest of its
-    /// body. Nothing while it is the client that waits.
+    /// Since when the connection has been waiting for its client: for a head since the last byte of an answer left, or
+    /// within a request for the rest of its body. Nothing while it is the client that waits.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let since = self.since.load(Ordering::Relaxed);
-        let waits = since.is_multiple_of(2) || self.owed.load(Ordering::Relaxed);
-        waits.then(|| self.opened + Duration::from_micros(since / 2))
+        let micros = if since.is_multiple_of(2) {
+            (since / 2).max(self.last_written.load(Ordering::Relaxed))
+        } else if self.owed.load(Ordering::Relaxed) {
+            since / 2
+        } else {
+            return None;
+        };
+        Some(self.opened + Duration::from_micros(micros))
     }
 
-    /// Whether it holds a part of a body whose rest is owed.
-    pub(super) fn reads_a_body(&self) -> bool {
-        self.owed.load(Ordering::Relaxed)
+    /// Whether its client has sent a whole head at any time.
+    pub(super) fn was_asked(&self) -> bool {
+        self.was_asked.load(Ordering::Relaxed)
+    }
+
+    /// There is room for so many more bytes of the body that is being read.
+    pub(super) fn holds(&self, bytes: usize) {
+        self.body_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How much room its end would free: nothing unless the rest of a body is owed.
+    pub(super) fn held_bytes(&self) -> usize {
+        if self.owed.load(Ordering::Relaxed) { self.body_bytes.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// Ends the connection unless its client has sent meanwhile what is waited for.
@@ -130,13 +156,18 @@ impl Watch {
         if now >= deadline {
             if is_request {
                 self.expired.store(true, Ordering::Relaxed);
-            } else if !self.wrote.swap(false, Ordering::Relaxed) {
+            } else if self.written.swap(0, Ordering::Relaxed) < MIN_RATE.saturating_mul(limit.as_secs()).max(1) {
                 return None;
             }
             deadline = now + limit;
         }
         // What begins meanwhile may have the shorter limit.
         Some(deadline.min(now + self.header_timeout.min(self.request_timeout)))
+    }
+
+    fn wrote(&self, bytes: usize, now: Instant) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.last_written.store(self.micros(now), Ordering::Relaxed);
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -153,8 +184,8 @@ pub(super) struct Watched<'a> {
 
 impl Watched<'_> {
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.watch.wrote.store(true, Ordering::Relaxed);
+        if let Poll::Ready(Ok(bytes @ 1..)) = written {
+            self.watch.wrote(bytes, Instant::now());
         }
         written
     }
@@ -193,6 +224,10 @@ impl AsyncWrite for Watched<'_> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+/// Bytes a second at which an answer is to be taken, over the time that a head may take. Who is slower would hold what
+/// the answer holds for as long as it likes: a page of 4 MiB is gone after some minutes.
+const MIN_RATE: u64 = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -280,13 +315,44 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_still_being_read_keeps_the_connection() {
+    fn an_answer_that_is_being_read_keeps_the_connection_and_one_that_trickles_away_does_not() {
         let mut clock = Clock::new();
         for second in (20..=200).step_by(20) {
-            clock.0.wrote.store(true, Ordering::Relaxed);
+            clock.0.wrote(20 * 8 * 1024 * 2, clock.at(second));
             assert_eq!(clock.silence(second), None);
         }
         let silence = clock.silence(1000).unwrap();
         assert!((180 + 30..=180 + 60).contains(&silence), "{silence} s");
+        let mut clock = Clock::new();
+        for second in 1..30 {
+            clock.0.wrote(4 * 1024, clock.at(second));
+        }
+        assert_eq!(clock.silence(100), Some(30));
+    }
+
+    #[test]
+    fn connection_waits_for_its_client_from_the_last_byte_of_the_answer() {
+        let Clock(watch, opened) = Clock::new();
+        let at = |seconds| opened + Duration::from_secs(seconds);
+        assert!(!watch.was_asked());
+        watch.request_begins(at(1));
+        watch.request_ends(at(2));
+        assert_eq!((watch.waiting_since(), watch.was_asked()), (Some(at(2)), true));
+        watch.wrote(1, at(9));
+        assert_eq!(watch.waiting_since(), Some(at(9)));
+    }
+
+    #[test]
+    fn room_counts_only_while_the_rest_of_that_body_is_owed() {
+        let Clock(watch, opened) = Clock::new();
+        watch.request_begins(opened);
+        watch.holds(5);
+        watch.holds(6);
+        assert_eq!(watch.held_bytes(), 0, "it may be answered at any moment");
+        watch.is_owed(true);
+        assert_eq!(watch.held_bytes(), 11);
+        watch.request_begins(opened);
+        watch.is_owed(true);
+        assert_eq!(watch.held_bytes(), 0);
     }
 }
