@@ -17,10 +17,10 @@ use birthmark_core::prefix::MAX_PAGE_LEN;
 use birthmark_core::time::Clock;
 use birthmark_service::auth::Authenticator;
 use birthmark_service::client::{BearerToken, ClientOptions, HttpClient};
+use birthmark_service::held::Places;
 use birthmark_service::lock::FolderLock;
 use birthmark_service::peer::TrustedProxies;
 use birthmark_service::postgres::block_on;
-use birthmark_service::rate_limit::RateLimiter;
 use birthmark_service::secret_file;
 use birthmark_service::shutdown::Tasks;
 use bytes::Bytes;
@@ -29,9 +29,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authority::{Authority, Endorsements, MAX_VERDICTS};
-use crate::config::{AggregatorConfig, AggregatorError, SmaConfig};
+use crate::config::{AggregatorConfig, AggregatorError, LOOKUP_LIMIT, RATE_LIMIT, SmaConfig};
 use crate::figures::Figures;
-use crate::http;
+use crate::http::{self, Limit};
 use crate::pipeline::state::Withheld;
 use crate::pipeline::{Posting, Progress, Stage, StageSettings, Validation};
 use crate::registry::{MAX_VERIFY, Node, Nodes, RECORD_WAIT_SECONDS, Registry};
@@ -61,14 +61,14 @@ pub(crate) struct Inner {
     pub(crate) figures: Arc<Figures>,
     pub(crate) waiters: Waiters,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) limiter: Option<RateLimiter>,
-    pub(crate) lookups: Option<RateLimiter>,
+    pub(crate) limit: Limit,
+    pub(crate) lookups: Limit,
     /// Callers with a limit of their own, and software that may register edits.
     pub(crate) authenticator: Option<Authenticator>,
     network: Arc<Network>,
     pub(crate) proxies: TrustedProxies,
     /// Places for pages of look-ups by prefix that are passed on.
-    pub(crate) pages: Arc<Semaphore>,
+    pub(crate) pages: Arc<Places>,
     authorities: Vec<(Authority, Stage)>,
     posting: Stage,
     mixing: (usize, Duration),
@@ -112,12 +112,12 @@ impl Aggregator {
                 figures: Arc::new(Figures::new(backlog, config.max_unfinished)),
                 waiters: Waiters::new(config.max_waiters),
                 registry,
-                limiter: config.rate_limit.map(|quota| RateLimiter::new("default", quota, MAX_CLIENTS)),
-                lookups: config.lookup_limit.map(|quota| RateLimiter::new("lookups", quota, MAX_CLIENTS)),
+                limit: Limit::new("default", config.rate_limit, RATE_LIMIT),
+                lookups: Limit::new("lookups", config.lookup_limit, LOOKUP_LIMIT),
                 authenticator: config.credentials.map(Authenticator::tokens).transpose()?,
                 network: config.network,
                 proxies: config.trusted_proxies,
-                pages: Arc::new(Semaphore::new(MAX_PAGES)),
+                pages: Places::new(MAX_PAGES, MAX_PAGES_OF_ONE),
                 authorities,
                 posting: Stage::new("registry node"),
                 mixing: (config.mix_min, config.mix_delay),
@@ -275,5 +275,5 @@ fn options(request_timeout: Duration, max_response: usize, bearer: Option<Bearer
 
 /// Pages in memory at one time: some 60 MB at worst, a quarter of that as a rule.
 const MAX_PAGES: usize = 16;
-/// Clients that are counted at one time by each limit: some 8 MB.
-const MAX_CLIENTS: usize = 65_536;
+/// Of these for one client, which may be slow to read them.
+const MAX_PAGES_OF_ONE: usize = 2;

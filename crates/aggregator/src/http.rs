@@ -22,6 +22,8 @@ mod verify;
 mod verify_prefix;
 mod who;
 
+pub(crate) use who::Limit;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -142,16 +142,22 @@ impl Registry {
     /// A node's answer, as it is.
     pub(crate) async fn ask(&self, question: &Question) -> Result<Bytes, AskError> {
         let path = question.path();
-        let mut trouble = AskError::Nobody;
+        let (mut trouble, mut has_failed) = (AskError::Nobody, false);
         for (place, node) in self.nodes.in_turn() {
             match put(node, question, &path).await {
                 Ok(answer) => {
-                    self.nodes.stay_with(place);
+                    if has_failed {
+                        self.nodes.stay_with(place);
+                    }
                     return Ok(answer);
                 }
                 // The node is well; what was asked is not.
                 Err(AskError::NoSuchPage) => return Err(AskError::NoSuchPage),
-                Err(cause) => trouble = cause,
+                Err(cause) => {
+                    // Anybody may ask for more pages than a node makes at one time; that must not decide where posts go.
+                    has_failed |= !matches!(&cause, AskError::Call(error) if error.code() == Some("busy"));
+                    trouble = cause;
+                }
             }
         }
         Err(trouble)

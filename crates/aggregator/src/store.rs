@@ -135,6 +135,8 @@ pub(crate) enum Intake {
     OnRecord(Recorded),
     /// There is no place for another row; nothing was written.
     NoPlace,
+    /// What stood in its way is there no longer; nothing was written, and it may be sent again.
+    Gone,
 }
 
 /// What the holder of a receipt may know, with the body, by which its proof is found.

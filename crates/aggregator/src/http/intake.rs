@@ -2,15 +2,18 @@
 //!
 //! For: `submit` and `submit_batch`. Not for: their answers, or limits (`who`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use birthmark_core::ImageHash;
 use birthmark_core::api::submit::{AlreadyRecorded, SubmissionStatus, SubmitAnswer};
-use birthmark_core::submission::{Submission, SubmissionError};
+use birthmark_core::submission::{MAX_SUBMISSION, Submission, SubmissionError};
+use birthmark_service::extract::{is_json, too_large};
 use birthmark_service::problem::Problem;
 use birthmark_service::random::OsRng;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use rand_core::Rng;
 use serde::Serialize;
 use utoipa::openapi::RefOr;
@@ -58,8 +61,26 @@ impl ToSchema for Told {
     }
 }
 
-/// Reads one submission of this caller.
-pub(super) async fn admit(inner: &Inner, who: &Who, json: &[u8]) -> Result<Admitted, Problem> {
+/// Reads submissions of this caller, and asks about all that their edits were made from at once. One outcome for each.
+pub(super) async fn admit(inner: &Inner, who: &Who, all: &[&[u8]]) -> Vec<Result<Admitted, Problem>> {
+    let mut read: Vec<_> = all.iter().map(|json| admit_one(inner, who, json)).collect();
+    let parents: BTreeSet<_> = read.iter().flatten().flat_map(Admitted::outside_parents).collect();
+    if !parents.is_empty() {
+        let missing = edits::not_recorded(inner, parents).await;
+        for one in &mut read {
+            let misses = |admitted: &Admitted| admitted.outside_parents().any(|parent| missing.contains(&parent));
+            if one.as_ref().is_ok_and(misses) {
+                *one = Err(edits::unknown_parent());
+            }
+        }
+    }
+    read
+}
+
+fn admit_one(inner: &Inner, who: &Who, json: &[u8]) -> Result<Admitted, Problem> {
+    if json.len() > MAX_SUBMISSION {
+        return Err(too_large(MAX_SUBMISSION));
+    }
     let submission = Submission::from_json(json).map_err(problem)?;
     match &submission {
         Submission::Camera(camera) => {
@@ -67,10 +88,20 @@ pub(super) async fn admit(inner: &Inner, who: &Who, json: &[u8]) -> Result<Admit
             Ok(Admitted { submission, begins: SubmissionStatus::PendingValidation, stage })
         }
         Submission::Software(body) => {
-            edits::check(inner, who, body).await?;
+            edits::check(inner, who, body)?;
             let stage = inner.posting().clone();
             Ok(Admitted { submission, begins: SubmissionStatus::Validated, stage })
         }
+    }
+}
+
+impl Admitted {
+    fn outside_parents(&self) -> impl Iterator<Item = ImageHash> {
+        let edit = match &self.submission {
+            Submission::Camera(_) => None,
+            Submission::Software(body) => Some(body),
+        };
+        edit.into_iter().flat_map(edits::outside_parents)
     }
 }
 
@@ -121,6 +152,7 @@ pub(super) fn told(intake: Intake) -> Result<(StatusCode, Json<Told>), Problem> 
             (StatusCode::OK, Told::OnRecord(AlreadyRecorded { status, assurance, tx_id, block_height }))
         }
         Intake::NoPlace => return Err(no_place()),
+        Intake::Gone => return Err(Problem::busy()),
     };
     Ok((status, Json(told)))
 }
@@ -137,12 +169,7 @@ fn random_id() -> RequestId {
 }
 
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let essence = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(str::trim);
-    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+    if is_json(headers) {
         return Ok(());
     }
     let title = "the content type must be application/json";

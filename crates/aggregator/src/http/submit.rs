@@ -59,11 +59,14 @@ use crate::waiters::Waiter;
                   `unknown_authority`, `unknown_parent`, `wrong_token`, `wrong_timestamp`, `timestamp_in_milliseconds`."),
               (status = 503, description = "`busy`, `backlog_full`, `database_unavailable`.")))]
 pub(super) async fn handle(State(inner): State<Arc<Inner>>, who: Who, wish: PreferWait, request: Request) -> Response {
-    let body = match body(request).await {
-        Ok(body) => body,
-        Err(problem) => return problem.into_response(),
+    // Counted before it is read: what is malformed costs as much as what is not.
+    let work = async {
+        let body = match body(request).await {
+            Ok(body) => body,
+            Err(problem) => return problem.into_response(),
+        };
+        submit(&inner, &who, wish, &body).await.into_response()
     };
-    let work = async { submit(&inner, &who, wish, &body).await.into_response() };
     who.counted(&inner, Counted::Submissions(1), work).await
 }
 
@@ -74,11 +77,11 @@ async fn body(request: Request) -> Result<Bytes, Problem> {
 }
 
 async fn submit(inner: &Arc<Inner>, who: &Who, wish: PreferWait, body: &[u8]) -> Result<Response, Problem> {
-    let admitted = admit(inner, who, body).await?;
+    let admitted = admit(inner, who, &[body]).await.pop().ok_or_else(Problem::internal)??;
     let intake = take_in(inner, vec![admitted]).await?.pop().ok_or_else(Problem::internal)?;
     let known = match intake {
         Intake::New(ref receipt) | Intake::Repeat(ref receipt) => receipt.clone(),
-        Intake::OnRecord(_) | Intake::NoPlace => return told(intake).map(IntoResponse::into_response),
+        Intake::OnRecord(_) | Intake::NoPlace | Intake::Gone => return told(intake).map(IntoResponse::into_response),
     };
     let Some((wait, waiter)) = wish.0.and_then(|wait| Some((wait, inner.waiters.register(known.id)?))) else {
         return told(intake).map(IntoResponse::into_response);

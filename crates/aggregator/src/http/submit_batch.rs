@@ -90,12 +90,16 @@ impl ToSchema for Answer {
               (status = 422, description = "`wrong_field`, `wrong_batch`."),
               (status = 503, description = "`busy`, `database_unavailable`.")))]
 pub(super) async fn handle(State(inner): State<Arc<Inner>>, who: Who, request: Request) -> Response {
-    let batch = match batch(request).await {
-        Ok(batch) => batch,
-        Err(problem) => return problem.into_response(),
+    // One is counted before anything is read, so that what is malformed is not for nothing.
+    let work = async {
+        let batch = match batch(request).await {
+            Ok(batch) => batch,
+            Err(problem) => return problem.into_response(),
+        };
+        let others = Counted::Submissions(batch.submissions.len() - 1);
+        who.counted(&inner, others, async { submit(&inner, &who, &batch).await.into_response() }).await
     };
-    let count = Counted::Submissions(batch.submissions.len());
-    who.counted(&inner, count, async { submit(&inner, &who, &batch).await.into_response() }).await
+    who.counted(&inner, Counted::Submissions(1), work).await
 }
 
 async fn batch(request: Request) -> Result<Batch, Problem> {
@@ -110,10 +114,8 @@ async fn batch(request: Request) -> Result<Batch, Problem> {
 }
 
 async fn submit(inner: &Arc<Inner>, who: &Who, Batch { submissions }: &Batch) -> Result<Json<Answers>, Problem> {
-    let mut read = Vec::with_capacity(submissions.len());
-    for json in submissions {
-        read.push(admit(inner, who, json.get().as_bytes()).await);
-    }
+    let all: Vec<_> = submissions.iter().map(|json| json.get().as_bytes()).collect();
+    let read = admit(inner, who, &all).await;
     let refused: Vec<Option<Problem>> = read.iter().map(|read| read.as_ref().err().cloned()).collect();
     let admitted: Vec<Admitted> = read.into_iter().filter_map(Result::ok).collect();
     let taken = if admitted.is_empty() { Vec::new() } else { take_in(inner, admitted).await? };

@@ -38,19 +38,20 @@ pub(super) async fn handle(
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let work = async { page(&inner, path, query.as_deref()).await.into_response() };
+    let work = async { page(&inner, &who, path, query.as_deref()).await.into_response() };
     who.counted(&inner, Counted::Lookups(PAGE_COUNTS), work).await
 }
 
 async fn page(
     inner: &Inner,
+    who: &Who,
     path: Result<Path<String>, PathRejection>,
     query: Option<&str>,
 ) -> Result<impl IntoResponse + use<>, Problem> {
     let prefix = path.ok().and_then(|Path(text)| text.parse::<KeyPrefix>().ok()).ok_or_else(malformed_prefix)?;
     let from = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("from="));
     let from = from.map(Digest::from_hex).transpose().map_err(|_| malformed_query())?;
-    let place = Arc::clone(&inner.pages).try_acquire_owned().map_err(|_| Problem::busy())?;
+    let place = inner.pages.take(who.client()).ok_or_else(Problem::busy)?;
     let page = inner.registry.ask(&Question::Page(prefix, from)).await.map_err(|error| match error {
         AskError::NoSuchPage => malformed_query(),
         AskError::Call(_) | AskError::OffTopic | AskError::Nobody => unavailable(&error),

@@ -12,7 +12,7 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use birthmark_service::auth::Caller;
 use birthmark_service::problem::Problem;
-use birthmark_service::rate_limit::{Client, Exceeded, RateLimiter, Standing};
+use birthmark_service::rate_limit::{Client, Quota, RateLimiter};
 use http::request::Parts;
 use tokio::time::Instant;
 
@@ -24,6 +24,24 @@ pub(super) struct Who {
     client: Client,
     pub(super) caller: Option<Caller>,
 }
+
+/// How many of something clients may have. A credential's own number holds also where an address has no limit.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    of_addresses: Option<u32>,
+    counts: RateLimiter,
+}
+
+impl Limit {
+    /// None is as many as anybody likes; the span is that of the default then.
+    pub(crate) fn new(name: &'static str, quota: Option<Quota>, default: Quota) -> Self {
+        let counts = RateLimiter::new(name, quota.unwrap_or(default), MAX_CLIENTS);
+        Self { of_addresses: quota.map(|quota| quota.requests), counts }
+    }
+}
+
+/// Clients that are counted at one time by each limit: some 8 MB.
+const MAX_CLIENTS: usize = 65_536;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -53,13 +71,14 @@ impl FromRequestParts<Arc<Inner>> for Who {
 impl Who {
     /// Counts, and answers with where the client stands: `429` if it is too much, else by the work.
     pub(super) async fn counted(&self, inner: &Inner, what: Counted, work: impl Future<Output = Response>) -> Response {
-        let (limiter, attribute, number) = match what {
-            Counted::Submissions(number) => (&inner.limiter, "limit", u32::try_from(number).unwrap_or(u32::MAX)),
+        let (limit, attribute, number) = match what {
+            Counted::Submissions(number) => (&inner.limit, "limit", u32::try_from(number).unwrap_or(u32::MAX)),
             Counted::Lookups(number) => (&inner.lookups, "lookups", number),
         };
         let own = self.caller.as_ref().and_then(|caller| caller.attribute(attribute)?.parse().ok());
-        let Some(limiter) = limiter.as_ref().filter(|_| own != Some(0)) else { return work.await };
-        let (mut response, standing) = match self.take(limiter, own, number) {
+        let Some(allowed) = own.or(limit.of_addresses).filter(|allowed| *allowed > 0) else { return work.await };
+        let (mut response, standing) = match limit.counts.take_of(allowed, self.client.clone(), number, Instant::now())
+        {
             Ok(standing) => (work.await, standing),
             Err(exceeded) => (Problem::from(exceeded).into_response(), exceeded.0),
         };
@@ -67,11 +86,8 @@ impl Who {
         response
     }
 
-    fn take(&self, limiter: &RateLimiter, own: Option<u32>, number: u32) -> Result<Standing, Exceeded> {
-        let (client, now) = (self.client.clone(), Instant::now());
-        match own {
-            Some(allowed) => limiter.take_of(allowed, client, number, now),
-            None => limiter.take(client, number, now),
-        }
+    /// Who is counted.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
     }
 }

@@ -123,6 +123,43 @@ async fn edit_is_accepted_while_the_registry_is_away_and_recorded_when_it_is_bac
 }
 
 #[tokio::test]
+async fn edits_of_many_parents_are_accepted_at_once_while_the_registry_hangs() {
+    let world = World::new().await;
+    let token = credential(&world, "editor-1", "software", &[("authority", EDITOR)]);
+    let running = start(&world).await;
+    world.node.verify.always(Act::Hang);
+    world.node.script.always(Act::Status(503));
+    let edits: Vec<_> = (1..=20).map(|number| edit_of(&submission(number), number)).collect();
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let body = json!({"submissions": edits}).to_string();
+    let sent = running.send_with(Method::POST, "/api/v1/submit/batch", headers, body);
+    let reply = tokio::time::timeout(Duration::from_secs(9), sent).await.expect("one budget for all of them");
+    let results = reply.body["results"].as_array().unwrap();
+    assert!(results.iter().all(|one| one["http_status"] == 202), "{results:?}");
+}
+
+#[tokio::test]
+async fn limits_of_credentials_hold_where_addresses_have_none() {
+    let world = World::new().await;
+    let small = credential(&world, "gate-7", "client", &[("limit", "1"), ("lookups", "1")]);
+    let running = start(&world).await;
+    let look_up = format!("/api/v1/verify/{}", "77".repeat(32));
+    for status in [200, 429] {
+        let reply = submit(&running, Some(&small), &submission(1)).await;
+        assert_eq!(reply.status, status);
+    }
+    for status in [200, 429] {
+        assert_eq!(send(&running, Some(&small), &look_up, &Value::Null).await.status, status);
+    }
+    for _ in 0..3 {
+        let reply = send(&running, None, &look_up, &Value::Null).await;
+        assert_eq!((reply.status, reply.headers.contains_key("ratelimit")), (200, false));
+    }
+}
+
+#[tokio::test]
 async fn limit_of_a_credential_is_its_own_and_that_of_an_address_holds_for_all_others() {
     let world = World::new().await;
     let large = credential(&world, "gate-7", "client", &[("limit", "3"), ("lookups", "2")]);

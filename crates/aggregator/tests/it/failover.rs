@@ -50,6 +50,17 @@ async fn a_node_that_begins_to_fail_is_left_and_the_other_one_stays_in_use() {
 }
 
 #[tokio::test]
+async fn look_ups_that_a_node_is_too_busy_for_do_not_move_the_posts() {
+    let world = World::new().await;
+    let (running, second) = two(&world).await;
+    running.end_of(&submission(1)).await;
+    world.node.verify.always(Act::Busy);
+    assert_eq!(verified(&running, 1).await, json!(false), "an answer, from the second");
+    running.end_of(&submission(2)).await;
+    assert_eq!((world.node.log().len(), second.log().len()), (2, 0));
+}
+
+#[tokio::test]
 async fn a_node_that_takes_and_never_records_is_left() {
     let world = World::new().await;
     let (running, second) = two(&world).await;

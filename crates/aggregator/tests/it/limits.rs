@@ -69,11 +69,35 @@ async fn forwarded_address_counts_from_a_trusted_proxy_only() {
 #[tokio::test]
 async fn batch_counts_as_many_as_it_holds_and_is_taken_as_a_whole_or_not_at_all() {
     let world = World::new().await;
-    let running = world.start_with(|config| config.rate_limit = Some(quota(5))).await;
+    let running = world.start_with(|config| config.rate_limit = Some(quota(6))).await;
     assert_eq!(statuses(&submit_all(&running, &[submission(1), submission(2), submission(3)]).await), [202; 3]);
-    let refused = submit_all(&running, &[submission(4), submission(5), submission(6)]).await;
-    assert_eq!((refused.status, refused.code.as_deref()), (429, Some("rate_limited")));
+    let refused = submit_all(&running, &[submission(4), submission(5), submission(6), submission(7)]).await;
+    assert_eq!((refused.status, refused.code.as_deref()), (429, Some("rate_limited")), "which itself counts for one");
     assert_eq!(statuses(&submit_all(&running, &[submission(4), submission(5)]).await), [202; 2]);
+}
+
+#[tokio::test]
+async fn what_is_malformed_counts_too() {
+    let world = World::new().await;
+    for path in ["/api/v1/submit", "/api/v1/submit/batch"] {
+        let running = world.start_with(|config| config.rate_limit = Some(quota(2))).await;
+        for (body, status) in [("{", 400), ("7", 422), ("{", 429)] {
+            assert_eq!(running.send(Method::POST, path, None, body).await.status, status, "{path} {body}");
+        }
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_of_a_batch_is_no_longer_than_it_may_be_alone() {
+    let world = World::new().await;
+    let running = world.start().await;
+    let mut long = submission(1);
+    long["padding"] = json!("x".repeat(64 * 1024));
+    let alone = running.submit(&long).await;
+    let reply = submit_all(&running, &[long, submission(2)]).await;
+    assert_eq!((alone.status, statuses(&reply)), (413, vec![413, 202]));
+    assert_eq!(reply.body["results"][0]["problem"]["code"].as_str(), alone.code.as_deref());
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(crate) enum Act {
     ServeAndCut,
     /// An empty answer with this status.
     Status(u16),
+    /// As a server that has no place left.
+    Busy,
     /// 429 with this `Retry-After`.
     RetryAfter(u64),
     /// A success that is not JSON.
@@ -104,6 +106,7 @@ pub(crate) async fn misbehave(act: Act) -> Response {
             let about = format!(r#"{{"verified": false, "recorded": false, "image_hash": "{}"}}"#, "00".repeat(32));
             ([(header::CONTENT_TYPE, "application/json")], about).into_response()
         }
+        Act::Busy => birthmark_service::problem::Problem::busy().into_response(),
         Act::Hang => std::future::pending().await,
         Act::Serve | Act::ServeAndCut | Act::OnlyAccept | Act::Hold => panic!("served by the counterparty itself"),
     }

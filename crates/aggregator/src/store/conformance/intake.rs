@@ -68,6 +68,7 @@ pub(super) async fn batch_is_answered_in_its_order_and_sees_itself(place: &dyn P
         Intake::Repeat(receipt) => ("repeat", receipt.id.as_u128()),
         Intake::OnRecord(recorded) => ("on record", recorded.tx_id.0.into()),
         Intake::NoPlace => ("no place", 0),
+        Intake::Gone => ("gone", 0),
     };
     let told: Vec<_> = answers.iter().map(told).collect();
     assert_eq!(told, [("new", 4), ("repeat", 1), ("repeat", 4), ("no place", 0), ("on record", 5), ("new", 3)]);

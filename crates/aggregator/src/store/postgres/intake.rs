@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use birthmark_core::batch::Assurance;
 use birthmark_core::submission::Submission;
+use birthmark_core::time::UnixSeconds;
 use birthmark_service::gather::Job;
 use birthmark_service::postgres::{connection, patiently};
 use deadpool_postgres::{Object, Pool};
@@ -67,7 +68,7 @@ async fn take_in(client: &Object, owner: Owner, arrivals: &[(Keys, &Arrival)]) -
     let (known, recorded) = futures::try_join!(by_keys(client, owner, others()), recorded(client, others()))?;
     let again = arrivals.iter().filter_map(|(keys, arrival)| {
         let known = known.get(keys.idempotency.as_bytes().as_slice())?;
-        (arrival.place && arrival.row.is_taken_up_again(&known.state)).then_some(known.id)
+        (arrival.place && arrival.row.is_taken_up_again(&known.state)).then_some((known.id, arrival.row.received_at))
     });
     let mut taken_up_again = take_up_again(client, owner, again).await?;
     arrivals
@@ -94,26 +95,29 @@ async fn take_in(client: &Object, owner: Owner, arrivals: &[(Keys, &Arrival)]) -
             match recorded.filter(|recorded| recorded.assurance >= arrival.row.aim()) {
                 Some(recorded) => Ok(Intake::OnRecord(recorded)),
                 None if !arrival.place => Ok(Intake::NoPlace),
-                None => Err(StoreError::damaged(&RowError::Part("key"))),
+                // It was forgotten between the two statements.
+                None => Ok(Intake::Gone),
             }
         })
         .collect()
 }
 
-/// Takes rejected edits up again, as ours; says which, each once.
+/// Takes rejected edits up again, as ours and as if they came now; says which, each once.
 async fn take_up_again(
     client: &Object,
     owner: Owner,
-    receipts: impl Iterator<Item = Uuid>,
+    receipts: impl Iterator<Item = (Uuid, UnixSeconds)>,
 ) -> Result<BTreeSet<Uuid>, StoreError> {
-    let receipts: Vec<_> = receipts.map(|id| id.as_bytes().to_vec()).collect();
+    let (receipts, times): (Vec<_>, Vec<_>) =
+        receipts.map(|(id, received_at)| (id.as_bytes().to_vec(), received_at.0.cast_signed())).unzip();
     if receipts.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let sql = "UPDATE submission SET state = 1, reason = NULL, owner = $1
-               WHERE receipt = ANY($2) AND state = 3 RETURNING receipt";
+    let sql = "UPDATE submission SET state = 1, reason = NULL, owner = $1, received_at = again.received_at
+               FROM unnest($2::bytea[], $3::bigint[]) AS again (receipt, received_at)
+               WHERE submission.receipt = again.receipt AND state = 3 RETURNING submission.receipt";
     let statement = client.prepare_cached(sql).await?;
-    let rows = client.query(&statement, &[&owner.0, &receipts]).await?;
+    let rows = client.query(&statement, &[&owner.0, &receipts, &times]).await?;
     rows.iter().map(|row| uuid(row, 0)).collect()
 }
 
