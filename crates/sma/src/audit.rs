@@ -125,14 +125,16 @@ impl Deed {
         }
     }
 
-    pub(crate) fn reprovisioned(device: &Device) -> Self {
+    /// With a TPM's evidence, what it was about is gone: it goes too.
+    pub(crate) fn reprovisioned(device: &Device, had_evidence: bool) -> Self {
         Self {
             act: "device.reprovision",
             subject: device.serial.to_string(),
             detail: format!(
-                "min_token_version {}, key generation {}",
+                "min_token_version {}, key generation {}{}",
                 device.min_token_version.number(),
-                device.generation.0
+                device.generation.0,
+                if had_evidence { ", TPM evidence dropped" } else { "" }
             ),
         }
     }

@@ -30,11 +30,15 @@ impl Sma {
             && endorser.is_far_behind();
         let judged = store.judge(Asked { questions: prepared, now: clock.now().minute(), can_wait }).await?;
         for (serial, notice) in judged.notices {
-            let told = match notice {
-                Notice::Near => "a camera nears its quota of the day; nothing else is known of its use",
-                Notice::Last => "a camera has used up its quota; none of its tokens pass until the next day (UTC)",
-            };
-            tracing::warn!(%serial, "{told}");
+            match notice {
+                Notice::Near => {
+                    tracing::warn!(%serial, "a camera nears its quota of the day; nothing else is known of its use");
+                }
+                // Named with the moment of its last token, it would be easier to find among the records.
+                Notice::Last => {
+                    tracing::warn!("a camera has used up its quota; none of its tokens pass until the next day (UTC)");
+                }
+            }
         }
         Ok(judged.verdicts)
     }

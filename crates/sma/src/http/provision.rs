@@ -203,6 +203,12 @@ mod tests {
         let details: Vec<_> =
             log["rows"].as_array().unwrap().iter().map(|row| row["detail"].as_str().unwrap()).collect();
         assert_eq!(details.iter().filter(|detail| detail.ends_with(", keys in a TPM")).count(), 1, "{details:?}");
+        // It showed where the keys of before were; nobody has shown anything of the new ones.
+        let again = json!({"nuc_hash": shown["nuc_hash"]});
+        assert_eq!(authority.post("/api/v1/devices/PI_CAMERA_001/reprovision", &again).await.0, 201);
+        assert_eq!(authority.get_as(None, "/api/v1/devices/PI_CAMERA_001/tpm").await.0, 404);
+        let (_, log) = authority.get_as(None, "/api/v1/audit").await;
+        assert!(log.to_string().contains(", TPM evidence dropped"), "{log}");
     }
 
     #[tokio::test]

@@ -56,7 +56,9 @@ pub(super) async fn renew(
     let update = "UPDATE device_registry SET tables = $2, key_generation = $3, min_token_version = $4 WHERE id = $1";
     let (generation, version) = (i64::from(device.generation.0), i16::from(device.min_token_version.number()));
     transaction.execute(update, &[&device.id.0, &device.tables.to_bytes(), &generation, &version]).await?;
-    audit::append(transaction, act, vec![Deed::reprovisioned(&device)]).await?;
+    // It showed where the keys of before were.
+    let dropped = transaction.execute("DELETE FROM device_tpm WHERE device_id = $1", &[&device.id.0]).await?;
+    audit::append(transaction, act, vec![Deed::reprovisioned(&device, dropped > 0)]).await?;
     Ok(Ok(Registered { tables: device.tables, generation: device.generation }))
 }
 

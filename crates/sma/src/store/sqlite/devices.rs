@@ -61,7 +61,9 @@ pub(super) fn renew(
             "UPDATE device_registry SET tables = ?2, key_generation = ?3, min_token_version = ?4 WHERE id = ?1",
         )?
         .execute(params![device.id.0, device.tables.to_bytes(), device.generation.0, device.min_token_version])?;
-    audit::append(connection, act, [Deed::reprovisioned(&device)])?;
+    // It showed where the keys of before were.
+    let dropped = connection.prepare_cached("DELETE FROM device_tpm WHERE device_id = ?1")?.execute([device.id.0])?;
+    audit::append(connection, act, [Deed::reprovisioned(&device, dropped > 0)])?;
     Ok(Ok(Registered { tables: device.tables, generation: device.generation }))
 }
 
