@@ -19,7 +19,7 @@ use std::str::FromStr;
 use birthmark_core::api::provision::{DeviceConfig, TpmAttestation};
 use birthmark_core::ids::DeviceSerial;
 
-use crate::counter::TokenNumbers;
+use crate::counter::{Counter, TokenNumbers};
 
 pub use error::{ElementError, TpmError};
 pub use stored::{SealedConfig, SealedKeys, SealedObject, Stored};
@@ -133,7 +133,11 @@ impl SecureElement for Software {
         Ok(None)
     }
 
-    fn keep(&self, _: &Path, config: DeviceConfig, _: u64) -> Result<Stored, ElementError> {
+    fn keep(&self, path: &Path, config: DeviceConfig, above: u64) -> Result<Stored, ElementError> {
+        // A camera that had its keys in a TPM has used numbers that the file has never heard of.
+        if above > 0 {
+            Counter::tokens(path).reserve(1, above).map_err(Box::new)?;
+        }
         Ok(Stored::Clear(Box::new(config)))
     }
 

@@ -67,6 +67,17 @@ fn element_is_the_one_of_the_configuration_or_an_error_that_names_it() {
 }
 
 #[test]
+fn tokens_of_a_camera_that_was_used_before_go_on_above_all_that_it_may_have_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device_config.json");
+    let config: DeviceConfig = serde_json::from_value(device_config(serde_json::Value::Null)).unwrap();
+    Software.keep(&path, config.clone(), 0).unwrap();
+    assert!(!folder.path().join("token_counter").exists(), "a new camera begins at its beginning");
+    Software.keep(&path, config, 1_000_000).unwrap();
+    assert!(TokenNumbers::beside(&path).take().unwrap() > 1_000_000);
+}
+
+#[test]
 fn kinds_have_one_word_each() {
     for kind in [ElementKind::Software, ElementKind::Tpm] {
         assert_eq!(kind.as_str().parse::<ElementKind>().unwrap(), kind);

@@ -24,7 +24,7 @@ use tss_esapi::structures::MaxNvBuffer;
 
 use super::Tpm;
 use super::chip::Chip;
-use super::refusal::{is_missing, is_taken, refused};
+use super::refusal::{is_missing, is_taken, is_unwritten, refused};
 use super::template;
 use crate::counter::{BLOCK, Counter, CounterError, NumberSource};
 use crate::device::TpmError;
@@ -167,9 +167,15 @@ impl NvCounter {
     }
 
     fn read(self, chip: &mut Chip, handle: NvIndexHandle) -> Result<u64, TpmError> {
-        let bytes =
-            chip.privately("read a counter", |context| context.nv_read(NvAuth::NvIndex(handle), handle, 8, 0))?;
-        bytes.value().try_into().map(u64::from_be_bytes).map_err(|_| TpmError::CounterGone { index: self.0 })
+        let bytes = chip.privately("read a counter", |context| {
+            match context.nv_read(NvAuth::NvIndex(handle), handle, 8, 0) {
+                // The power was cut between making it and writing it.
+                Err(error) if is_unwritten(error) => Ok(None),
+                other => other.map(Some),
+            }
+        })?;
+        let number = bytes.and_then(|bytes| bytes.value().try_into().ok()).map(u64::from_be_bytes);
+        number.ok_or(TpmError::CounterGone { index: self.0 })
     }
 
     fn handle(self, chip: &mut Chip, index: u32) -> Result<NvIndexHandle, TpmError> {

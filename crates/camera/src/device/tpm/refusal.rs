@@ -41,6 +41,11 @@ pub(super) fn is_missing(error: Error) -> bool {
     matches!(error, Error::Tss2Error(code) if code.kind() == Some(Kind::Handle))
 }
 
+/// Whether it says that nothing has been written to an NV index since it was made.
+pub(super) fn is_unwritten(error: Error) -> bool {
+    matches!(error, Error::Tss2Error(code) if code.kind() == Some(Kind::NvUninitialized))
+}
+
 /// Whether it says that an NV index is taken.
 pub(super) fn is_taken(error: Error) -> bool {
     matches!(error, Error::Tss2Error(code) if code.kind() == Some(Kind::NvDefined))

@@ -60,6 +60,10 @@ fn counter_that_is_gone_is_made_anew_above_all_numbers_used() {
         }
         assert!(restore());
     }
+    // The power was cut while it was made anew.
+    tpm.tool("tpm2_nvundefine", &["-C", "o", "0x180b101"]);
+    tpm.tool("tpm2_nvdefine", &["-C", "o", "-s", "8", "0x180b101"]);
+    assert!(restore());
     let next = camera.numbers(&tpm).take().unwrap();
     assert!(next > 1_000_000 && next > used, "{next}");
 }
