@@ -1,6 +1,7 @@
 //! Taking submissions in.
 
 use birthmark_core::batch::Assurance;
+use birthmark_core::time::UnixSeconds;
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -144,7 +145,9 @@ pub(super) async fn edit_waits_for_its_record_only_and_is_taken_up_again_after_a
 
     let without = vec![Arrival { row: edit(1), place: false }];
     assert_eq!(store.take_in(without).await.unwrap(), [Intake::NoPlace]);
-    let twice = store.take_in(vec![placed(edit(1)), placed(edit(1)), placed(edit(2))]).await.unwrap();
+    let later = crate::store::NewRow { received_at: UnixSeconds(77_000), ..edit(1) };
+    let twice = store.take_in(vec![placed(later.clone()), placed(later), placed(edit(2))]).await.unwrap();
+    assert_eq!(place.number("SELECT count(*) FROM submission WHERE received_at = 77000"), 1, "it begins anew");
     assert!(matches!(&twice[0], Intake::New(known) if known.state == waiting && known.id == edit(1).receipt));
     assert!(matches!(&twice[1], Intake::Repeat(known) if known.state == waiting && known.id == edit(1).receipt));
     assert!(matches!(&twice[2], Intake::New(known) if known.id == edit(2).receipt));

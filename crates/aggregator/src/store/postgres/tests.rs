@@ -114,6 +114,23 @@ async fn same_submission_at_two_aggregators_at_once_is_one_row_of_one_of_them() 
 }
 
 #[tokio::test]
+async fn row_that_is_forgotten_while_it_is_looked_for_fails_no_other() {
+    let cluster = Arc::new(Cluster::start());
+    let database = Database::new(&cluster, "gone");
+    let store = database.open();
+    // As if what stood in its way had gone by then: it is not written, and nothing is found.
+    database.sql(
+        "CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER vanish BEFORE INSERT ON submission FOR EACH ROW WHEN (NEW.received_at = 1002)
+             EXECUTE FUNCTION vanish()",
+    );
+    let answers = store.take_in([1, 2, 3].map(|number| placed(row(number))).to_vec()).await.unwrap();
+    assert!(matches!(answers[..], [Intake::New(_), Intake::Gone, Intake::New(_)]), "{answers:?}");
+    database.sql("DROP TRIGGER vanish ON submission");
+    put_all(&store, [row(2)]).await;
+}
+
+#[tokio::test]
 async fn work_of_the_dead_passes_to_one_of_the_others_and_nobody_takes_that_of_the_living() {
     let cluster = Arc::new(Cluster::start());
     let database = Database::new(&cluster, "death");
