@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::{
     application::{Archive, Delivery},
+    block::Block,
     chain::{Chain, OrderedBlock},
     epoch::Spans,
     error::EngineError,
@@ -30,6 +31,8 @@ pub(crate) struct Applier {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) spans: Spans,
     pub(crate) batch: Vec<Delivery>,
+    /// Of later epochs.
+    pub(crate) later: Vec<Delivery>,
 }
 
 impl Applier {
@@ -78,6 +81,9 @@ impl Applier {
             let mut bytes = 0usize;
             while next <= last && blocks.len() < LARGEST_BATCH && bytes < REPLAY_BYTES {
                 let Some(block) = self.archive.get_block(Height::new(next)).await else { break };
+                if self.is_for_a_later_engine(block.inner()) {
+                    break;
+                }
                 bytes = bytes.saturating_add(block.inner().ordered().payload.len());
                 blocks.push(block.inner().ordered());
                 next = next.saturating_add(1);
@@ -96,6 +102,10 @@ impl Applier {
     }
 
     async fn apply_batch(&mut self) -> Result<(), EngineError> {
+        // Not acknowledged, so they come again when the next epoch's engine starts.
+        let later = self.batch.iter().position(|(block, _)| self.is_for_a_later_engine(block.inner()));
+        let later = later.map_or_else(Vec::new, |first| self.batch.split_off(first));
+        self.later.extend(later);
         let applied = self.chain.applied_height();
         let blocks: Vec<_> = self
             .batch
@@ -131,6 +141,12 @@ impl Applier {
         self.learn_end();
         self.progress.applied(applied);
         Ok(())
+    }
+
+    /// Whether a block belongs to a later epoch than this engine's. An archive holds such blocks when the ledger is older
+    /// than it; a ledger that ran ahead of its engine would never be told how the engine's epoch has ended.
+    fn is_for_a_later_engine(&self, block: &Block) -> bool {
+        block.epoch() > self.spans.running()
     }
 
     /// The ledger may have learnt where the epoch ends.

@@ -72,6 +72,11 @@ impl Block {
         }
     }
 
+    /// The epoch in which it was made.
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.context.round.epoch()
+    }
+
     fn write_prefix(&self, buf: &mut impl BufMut) {
         buf.put_u64(self.context.round.epoch().get());
         buf.put_u64(self.context.round.view().get());

@@ -169,6 +169,7 @@ pub(crate) async fn assemble<E: Platform, F: Fabric>(
         stop: mode.stop_applier,
         spans: setup.spans.clone(),
         batch: Vec::new(),
+        later: Vec::new(),
     };
     let applier = context.child("applier").spawn(|_| applier.run());
     start_pace(context, chain, &pace);

@@ -5,13 +5,22 @@
 //!
 //! In each run: no two blocks at a height, all honest validators apply the same sequence, every transaction that a
 //! client hands in is applied exactly once by each, no honest validator cuts off another one, and once the network
-//! has healed everything handed in is recorded, with as many down or hostile as the protocol bears.
+//! has healed everything handed in is recorded, with as many down or hostile as the protocol bears. What a quorum of an
+//! epoch's validators has signed is published: one root at a height, by those to whom the height belongs.
 //!
 //! `BIRTHMARK_SIM_SEEDS=2000` runs that many seeds instead of a hundred; `BIRTHMARK_SIM_SEED=17` runs one.
 
+mod acts;
+mod block;
 mod byzantine;
+mod change;
+mod clients;
+mod cosigning;
+mod disk;
 mod ledger;
+mod membership;
 mod plan;
+mod traps;
 mod truth;
 mod world;
 
@@ -32,7 +41,7 @@ fn survives(trouble: Trouble, validators: usize, share: u64) -> Option<Seen> {
         (Some(seed), _) => seed..seed + 1,
         (None, total) => 0..(total.unwrap_or(100) * share).div_ceil(100),
     };
-    let (mut blocks, mut seen, mut took) = (0, Seen::default(), Duration::ZERO);
+    let (mut blocks, mut seen, mut took, mut pauses) = (0, Seen::default(), Duration::ZERO, Vec::new());
     for seed in seeds.clone() {
         let plan = Plan::new(trouble, validators, seed);
         match catch_unwind(AssertUnwindSafe(|| play(plan.clone()))) {
@@ -40,6 +49,7 @@ fn survives(trouble: Trouble, validators: usize, share: u64) -> Option<Seen> {
                 blocks += outcome.height;
                 seen += outcome.seen;
                 took += outcome.took;
+                pauses.extend(outcome.pauses);
             }
             Err(panic) => {
                 let test = std::thread::current().name().unwrap_or_default().to_owned();
@@ -53,6 +63,14 @@ fn survives(trouble: Trouble, validators: usize, share: u64) -> Option<Seen> {
     println!(
         "{trouble:?}, {validators} validators, seeds {seeds:?}: {blocks} blocks in {took:?} of simulated time, {seen:?}"
     );
+    pauses.sort();
+    if let Some(longest) = pauses.last() {
+        let (half, tenth) = (pauses[pauses.len() / 2], pauses[pauses.len() * 9 / 10]);
+        println!(
+            "{} changes; pause between the last and the first block: p50 {half:?}, p90 {tenth:?}, longest {longest:?}",
+            pauses.len()
+        );
+    }
     (seeds.count() >= ENOUGH).then_some(seen)
 }
 
@@ -121,6 +139,18 @@ fn seven_validators_agree_under_everything_at_once() {
 #[test]
 fn four_validators_agree_under_everything_at_once() {
     let _seen = survives(Trouble::Everything, 4, 12);
+}
+
+#[test]
+fn four_validators_become_five_or_three_whatever_happens_at_the_boundary() {
+    let seen = survives(Trouble::Change, 5, 40);
+    assert!(seen.is_none_or(|seen| seen.exchanged > 0 && seen.sprung > 0 && seen.refused == 0), "{seen:?}");
+}
+
+#[test]
+fn six_validators_become_seven_or_five_whatever_happens_at_the_boundary() {
+    let seen = survives(Trouble::Change, 7, 10);
+    assert!(seen.is_none_or(|seen| seen.exchanged > 0 && seen.refused == 0), "{seen:?}");
 }
 
 #[test]

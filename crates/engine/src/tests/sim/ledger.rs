@@ -1,36 +1,28 @@
 //! A ledger with the rules that matter to consensus: a transaction is recorded once, a block's time neither goes back
-//! nor lies ahead, what is applied is durable at once.
-//!
-//! ```text
-//! header      = be64 height ‖ be64 milliseconds
-//! payload     = n × be64 transaction
-//! cosignature = be64 height ‖ digest (32)
-//! ```
+//! nor lies ahead, an epoch ends where its act says, what is applied is durable at once.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    collections::VecDeque,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, UNIX_EPOCH},
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::{Buf as _, Bytes};
 use commonware_runtime::{Clock as _, deterministic::Context};
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, Either, pending, select};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::sync::Notify;
 
-use super::truth::{Transaction, Truth};
+use super::{
+    acts::{Acts, epoch_of_act},
+    block::{Header, act_in, headless, time_of, transactions},
+    cosigning::Cosignatures,
+    disk::Disk,
+    traps::{Lookout, Moment},
+    truth::{Transaction, Truth},
+};
 use crate::{Chain, ChainError, Gossip, Judgement, OrderedBlock, Proposal, Topic};
-
-/// What survives a crash.
-#[derive(Default)]
-pub(super) struct Disk(Mutex<Durable>);
-
-#[derive(Default)]
-struct Durable {
-    blocks: Vec<OrderedBlock>,
-    recorded: BTreeMap<Transaction, u64>,
-}
 
 /// Who a ledger belongs to.
 pub(super) struct Owner {
@@ -40,6 +32,10 @@ pub(super) struct Owner {
     /// How long it takes to apply a batch of blocks.
     pub(super) apply_delay: Duration,
     pub(super) character: Character,
+    /// The epoch in which it decides, its first height, and those who decide with it.
+    pub(super) epoch: u64,
+    pub(super) first_height: u64,
+    pub(super) members: Vec<usize>,
 }
 
 /// Whether a validator's ledger keeps the rules.
@@ -55,50 +51,38 @@ pub(super) enum Character {
 /// One validator's ledger between two crashes.
 pub(super) struct SimLedger(Arc<Shared>);
 
-struct Shared {
-    owner: Owner,
-    disk: Arc<Disk>,
-    truth: Arc<Truth>,
+pub(super) struct Shared {
+    pub(super) owner: Owner,
+    pub(super) disk: Arc<Disk>,
+    pub(super) truth: Arc<Truth>,
+    pub(super) stage: Arc<Lookout>,
+    pub(super) gossip: OnceLock<Gossip>,
+    pub(super) cosigned: Cosignatures,
     runtime: Context,
     mempool: Mutex<VecDeque<Transaction>>,
     work: Arc<Notify>,
-    gossip: OnceLock<Gossip>,
     lies: Mutex<StdRng>,
 }
 
-impl Disk {
-    /// Puts an older state in place, as a restored backup does.
-    pub(super) fn roll_back(&self, lost: usize) {
-        let mut durable = self.state();
-        let left = durable.blocks.len().saturating_sub(lost);
-        durable.blocks.truncate(left);
-        let left = left as u64;
-        durable.recorded.retain(|_, height| *height <= left);
-    }
-
-    pub(super) fn height(&self) -> u64 {
-        self.state().blocks.len() as u64
-    }
-
-    pub(super) fn height_of(&self, transaction: Transaction) -> Option<u64> {
-        self.state().recorded.get(&transaction).copied()
-    }
-
-    fn state(&self) -> MutexGuard<'_, Durable> {
-        self.0.lock().unwrap()
-    }
-}
-
 impl SimLedger {
-    pub(super) fn new(owner: Owner, disk: Arc<Disk>, truth: Arc<Truth>, runtime: Context, seed: u64) -> Arc<Self> {
+    pub(super) fn new(
+        owner: Owner,
+        disk: Arc<Disk>,
+        truth: Arc<Truth>,
+        stage: Arc<Lookout>,
+        runtime: Context,
+        seed: u64,
+    ) -> Arc<Self> {
         Arc::new(Self(Arc::new(Shared {
             owner,
             disk,
             truth,
+            stage,
+            gossip: OnceLock::new(),
+            cosigned: Cosignatures::default(),
             runtime,
             mempool: Mutex::default(),
             work: Arc::default(),
-            gossip: OnceLock::new(),
             lies: Mutex::new(StdRng::seed_from_u64(seed)),
         })))
     }
@@ -109,20 +93,30 @@ impl SimLedger {
         if !shared.hold(transaction) {
             return false;
         }
-        if shared.owner.character == Character::Honest {
+        if shared.is_honest() {
             shared.truth.accept(transaction);
         }
-        if let Some(gossip) = shared.gossip.get() {
-            let _busy =
-                gossip.broadcast(Topic::Transactions, Bytes::copy_from_slice(&transaction.to_be_bytes())).is_err();
-        }
+        shared.broadcast(Topic::Transactions, Bytes::copy_from_slice(&transaction.to_be_bytes()));
         true
+    }
+
+    /// Signs what is applied, and repeats it until it has a quorum. Never ends.
+    pub(super) async fn cosign(self: Arc<Self>) {
+        self.0.cosign();
+        loop {
+            self.0.runtime.sleep(REPEAT).await;
+            self.0.repeat();
+        }
     }
 }
 
 impl Shared {
-    fn is_honest(&self) -> bool {
+    pub(super) fn is_honest(&self) -> bool {
         self.owner.character == Character::Honest
+    }
+
+    pub(super) fn broadcast(&self, topic: Topic, message: Bytes) {
+        let _busy = self.gossip.get().is_some_and(|gossip| gossip.broadcast(topic, message).is_err());
     }
 
     fn now(&self) -> u64 {
@@ -130,13 +124,14 @@ impl Shared {
         u64::try_from(now).unwrap().saturating_add_signed(self.owner.skew)
     }
 
-    /// Keeps a transaction until it is recorded; false if there is no room.
+    /// Keeps a transaction until it is recorded; false if there is no room, or an act that does not fit now.
     fn hold(&self, transaction: Transaction) -> bool {
         let mut mempool = self.mempool.lock().unwrap();
         if mempool.contains(&transaction) || self.disk.height_of(transaction).is_some() {
             return true;
         }
-        if mempool.len() >= MEMPOOL {
+        let fits = epoch_of_act(transaction).is_none_or(|e| self.disk.acts().admit(e, self.disk.height() + 1));
+        if mempool.len() >= MEMPOOL || !fits {
             return false;
         }
         mempool.push_back(transaction);
@@ -149,9 +144,31 @@ impl Shared {
         self.disk.height_of(transaction).is_some() || unapplied.iter().any(|b| transactions(b).contains(&transaction))
     }
 
-    fn waiting(&self, unapplied: &[OrderedBlock]) -> Vec<Transaction> {
+    /// All acts up to the parent; and the end of the epoch, if what sets it is not final yet.
+    fn acts(&self, unapplied: &[OrderedBlock]) -> (Acts, Option<u64>) {
+        let (mut acts, applied) = (self.disk.acts(), self.disk.height());
+        let mut unsure = None;
+        for block in unapplied.iter().filter(|block| block.height > applied) {
+            if let Some(epoch) = act_in(block) {
+                acts.push(block.height);
+                unsure = acts.end(epoch);
+            }
+        }
+        (acts, unsure)
+    }
+
+    fn waiting(&self, unapplied: &[OrderedBlock], acts: &Acts, height: u64) -> Vec<Transaction> {
+        let fits = |t: Transaction| epoch_of_act(t).is_none_or(|epoch| acts.admit(epoch, height));
         let mempool = self.mempool.lock().unwrap();
-        mempool.iter().copied().filter(|t| !self.recorded(*t, unapplied)).take(LARGEST_BLOCK).collect()
+        let new = mempool.iter().copied().filter(|t| fits(*t) && !self.recorded(*t, unapplied));
+        new.take(LARGEST_BLOCK).collect()
+    }
+
+    /// Whether blocks follow each other without work: an epoch is to end, or has just begun.
+    fn hurries(&self) -> bool {
+        let (acts, height) = (self.disk.acts(), self.disk.height());
+        let begins = self.owner.epoch > 0 && height + 1 == self.owner.first_height;
+        begins || acts.scheduled(height).is_some()
     }
 
     async fn propose(
@@ -159,11 +176,16 @@ impl Shared {
         parent: OrderedBlock,
         unapplied: Vec<OrderedBlock>,
         mut until: BoxFuture<'static, ()>,
-    ) -> Proposal {
+    ) -> Option<Proposal> {
+        let height = parent.height + 1;
         let contents = loop {
             let woken = self.work.notified();
-            let contents = self.waiting(&unapplied);
-            if !contents.is_empty() {
+            let (acts, unsure) = self.acts(&unapplied);
+            if unsure.is_some_and(|end| height >= end) {
+                return None;
+            }
+            let contents = self.waiting(&unapplied, &acts, height);
+            if !contents.is_empty() || self.hurries() {
                 break contents;
             }
             match select(until, Box::pin(woken)).await {
@@ -171,29 +193,29 @@ impl Shared {
                 Either::Right(((), left)) => until = left,
             }
         };
-        let time = self.now().max(time_of(&parent));
-        match self.owner.character {
-            Character::Honest | Character::Twin => proposal(parent.height + 1, time, &contents),
-            Character::Liar => self.lie(&parent, time, &contents),
-        }
+        let header = Header { height, time: self.now().max(time_of(&parent)), epoch: self.owner.epoch };
+        Some(match self.owner.character {
+            Character::Honest | Character::Twin => header.with(&contents),
+            Character::Liar => self.lie(&parent, header, &contents),
+        })
     }
 
     /// Something that others must refuse or wait out, or now and then a good block.
-    fn lie(&self, parent: &OrderedBlock, time: u64, contents: &[Transaction]) -> Proposal {
-        let height = parent.height + 1;
-        let old: Vec<_> = self.disk.state().recorded.keys().copied().take(2).collect();
+    fn lie(&self, parent: &OrderedBlock, header: Header, contents: &[Transaction]) -> Proposal {
+        let old = self.disk.some_recorded(2);
         let twice = [contents, contents].concat();
         let mut lies = self.lies.lock().unwrap();
-        match lies.random_range(0..9) {
-            0 => proposal(height, time, &old),
-            1 => proposal(height, time, &twice),
-            2 => proposal(height, time, &[transactions(parent), contents.to_vec()].concat()),
-            3 => proposal(height, time + 600_000, contents),
-            4 => proposal(height, time_of(parent).saturating_sub(1), contents),
-            5 => proposal(height + 1, time, contents),
-            6 => Proposal { header: Bytes::from_static(b"no header"), payload: Bytes::new() },
-            7 => Proposal { payload: Bytes::from_static(b"seven b"), ..proposal(height, time, contents) },
-            _ => proposal(height, time, contents),
+        match lies.random_range(0..10) {
+            0 => header.with(&old),
+            1 => header.with(&twice),
+            2 => header.with(&[transactions(parent), contents.to_vec()].concat()),
+            3 => Header { time: header.time + 600_000, ..header }.with(contents),
+            4 => Header { time: time_of(parent).saturating_sub(1), ..header }.with(contents),
+            5 => Header { height: header.height + 1, ..header }.with(contents),
+            6 => headless(),
+            7 => Proposal { payload: Bytes::from_static(b"seven b"), ..header.with(contents) },
+            8 => Header { epoch: header.epoch + 1, ..header }.with(contents),
+            _ => header.with(contents),
         }
     }
 
@@ -206,18 +228,27 @@ impl Shared {
         if self.owner.character == Character::Liar {
             return Judgement::Valid;
         }
-        let Some((height, time)) = header(&block) else { return self.refuse() };
-        if time > self.now().saturating_add(TOLERANCE) {
+        let Some(header) = Header::of(&block) else { return self.refuse() };
+        if header.time > self.now().saturating_add(TOLERANCE) {
             self.truth.saw(|seen| seen.early += usize::from(self.is_honest()));
         }
-        while time > self.now().saturating_add(TOLERANCE) {
+        while header.time > self.now().saturating_add(TOLERANCE) {
             self.runtime.sleep(CLOCK_STEP).await;
         }
+        // Whether it is the last one of the epoch must be beyond doubt.
+        let acts = loop {
+            match self.acts(&unapplied) {
+                (_, Some(end)) if block.height >= end => self.runtime.sleep(CLOCK_STEP).await,
+                (acts, _) => break acts,
+            }
+        };
         let contents = transactions(&block);
         let whole = block.payload.len().is_multiple_of(8) && contents.len() <= LARGEST_BLOCK;
         let unique = contents.iter().enumerate().all(|(at, t)| !contents[..at].contains(t));
         let new = contents.iter().all(|t| !self.recorded(*t, &unapplied));
-        if height == parent.height + 1 && time >= time_of(&parent) && whole && unique && new {
+        let placed = header.height == parent.height + 1 && header.epoch == acts.epoch_at(block.height);
+        let fits = contents.iter().filter_map(|t| epoch_of_act(*t)).all(|epoch| acts.admit(epoch, block.height));
+        if placed && header.time >= time_of(&parent) && whole && unique && new && fits {
             Judgement::Valid
         } else {
             self.refuse()
@@ -230,29 +261,27 @@ impl Shared {
     }
 
     fn apply(&self, blocks: Vec<OrderedBlock>) {
-        let mut durable = self.disk.state();
+        let now = self.runtime.current().duration_since(UNIX_EPOCH).unwrap();
         for block in blocks {
-            assert_eq!(block.height, durable.blocks.len() as u64 + 1, "blocks come in order and without a gap");
             let contents = transactions(&block);
-            for transaction in &contents {
-                let before = durable.recorded.insert(*transaction, block.height);
-                assert_eq!(before, None, "transaction {transaction} is applied twice");
-            }
+            self.disk.push(block.clone());
             if self.is_honest() {
-                self.truth.applied(self.owner.number, &block, &contents);
+                self.truth.applied(self.owner.number, &block, &contents, now);
             }
-            self.mempool.lock().unwrap().retain(|t| !contents.contains(t));
-            durable.blocks.push(block);
+            let (acts, next) = (self.disk.acts(), block.height + 1);
+            let stays = |t: &Transaction| epoch_of_act(*t).is_none_or(|epoch| acts.admit(epoch, next));
+            self.mempool.lock().unwrap().retain(|t| !contents.contains(t) && stays(t));
         }
         self.work.notify_waiters();
     }
 
-    /// Tells the others what was applied last.
-    fn cosign(&self, block: &OrderedBlock) {
-        let mut message = block.height.to_be_bytes().to_vec();
-        message.extend_from_slice(&block.digest);
-        if let Some(gossip) = self.gossip.get() {
-            let _busy = gossip.broadcast(Topic::Cosignatures, message.into()).is_err();
+    /// Comes to a moment of each epoch whose end, less `before`, is among `heights`. Goes no further if that is fatal.
+    async fn reach(&self, heights: &RangeInclusive<u64>, offset: i64, moment: Moment) {
+        for (epoch, end) in (0..).zip(self.disk.acts().ends()) {
+            let there = heights.contains(&end.saturating_add_signed(offset));
+            if there && self.is_honest() && self.stage.reach(self.owner.number, epoch, moment) {
+                pending::<()>().await;
+            }
         }
     }
 }
@@ -263,7 +292,11 @@ impl Chain for SimLedger {
     }
 
     fn applied_digest(&self) -> Option<[u8; 32]> {
-        self.0.disk.state().blocks.last().map(|block| block.digest)
+        self.0.disk.last().map(|(_, digest)| digest)
+    }
+
+    fn epoch_end(&self, epoch: u64) -> Option<u64> {
+        self.0.disk.acts().end(epoch)
     }
 
     fn propose(
@@ -274,13 +307,13 @@ impl Chain for SimLedger {
     ) -> BoxFuture<'static, Option<Proposal>> {
         assert_eq!(unapplied.last(), Some(&parent));
         assert!(unapplied.is_sorted_by(|a, b| a.height + 1 == b.height && a.digest == b.parent));
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move { Some(shared.propose(parent, unapplied, patience).await) })
+        Box::pin(Arc::clone(&self.0).propose(parent, unapplied, patience))
     }
 
     fn work(&self) -> (bool, BoxFuture<'static, ()>) {
         let changed = Arc::clone(&self.0.work).notified_owned();
-        (!self.0.mempool.lock().unwrap().is_empty(), Box::pin(changed))
+        let waits = !self.0.mempool.lock().unwrap().is_empty();
+        (waits || self.0.hurries(), Box::pin(changed))
     }
 
     fn verify(
@@ -298,11 +331,15 @@ impl Chain for SimLedger {
         Box::pin(async move {
             // A crash in here loses the batch; behind it, nothing.
             shared.runtime.sleep(shared.owner.apply_delay).await;
-            let last = blocks.last().cloned();
+            let heights = blocks[0].height..=blocks[blocks.len() - 1].height;
+            shared.reach(&heights, 0, Moment::Applying).await;
+            shared.reach(&heights, 1, Moment::Beginning).await;
             shared.apply(blocks);
-            if let Some(block) = last {
-                shared.cosign(&block);
-            }
+            shared.reach(&heights, -NOTICE, Moment::Scheduled).await;
+            shared.reach(&heights, -1, Moment::Eve).await;
+            shared.reach(&heights, 0, Moment::Applied).await;
+            shared.reach(&heights, 1, Moment::Begun).await;
+            shared.cosign();
             Ok(())
         })
     }
@@ -320,38 +357,9 @@ impl Chain for SimLedger {
                     let _full = shared.hold(message.get_u64());
                 }
             }
-            Topic::Cosignatures => {
-                if let (Some(who), 40) = (shared.truth.honest(from), message.len()) {
-                    let height = message.get_u64();
-                    shared.truth.claimed(who, height, message[..].try_into().unwrap());
-                }
-            }
+            Topic::Cosignatures => shared.hear_cosignature(from, message),
         }
     }
-}
-
-fn proposal(height: u64, time: u64, contents: &[Transaction]) -> Proposal {
-    let mut header = Vec::new();
-    header.put_u64(height);
-    header.put_u64(time);
-    let payload: Vec<_> = contents.iter().flat_map(|t| t.to_be_bytes()).collect();
-    Proposal { header: header.into(), payload: payload.into() }
-}
-
-/// Height and time of a block's header, if it is one.
-fn header(block: &OrderedBlock) -> Option<(u64, u64)> {
-    let mut header = block.header.clone();
-    let read = Some((header.try_get_u64().ok()?, header.try_get_u64().ok()?));
-    read.filter(|_| header.is_empty())
-}
-
-/// Genesis is at the beginning of time.
-fn time_of(block: &OrderedBlock) -> u64 {
-    header(block).map_or(0, |(_, time)| time)
-}
-
-fn transactions(block: &OrderedBlock) -> Vec<Transaction> {
-    block.payload.chunks_exact(8).map(|mut t| t.get_u64()).collect()
 }
 
 /// Transactions that wait.
@@ -361,3 +369,6 @@ pub(super) const LARGEST_BLOCK: usize = 4;
 /// Milliseconds by which a block may be ahead of the clock.
 const TOLERANCE: u64 = 2_000;
 const CLOCK_STEP: Duration = Duration::from_millis(200);
+/// How often a signature without a quorum is told again.
+const REPEAT: Duration = Duration::from_millis(500);
+const NOTICE: i64 = super::acts::NOTICE.cast_signed();

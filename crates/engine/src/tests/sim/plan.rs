@@ -5,7 +5,7 @@ use std::time::Duration;
 use commonware_utils::Probability;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
-use super::truth::Transaction;
+use super::{change, traps::Trap, truth::Transaction};
 
 /// The kinds of trouble that are looked at apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Lies,
     /// All of it.
     Everything,
+    /// Validators are added and removed, while messages are lost, the network falls apart, or validators crash.
+    Change,
 }
 
 /// How one validator misbehaves.
@@ -48,6 +50,19 @@ pub(super) enum Event {
     Crash(usize),
     /// Comes back; with a ledger that lacks this many blocks.
     Restart(usize, usize),
+    /// The power fails, if another phase follows.
+    Power,
+    /// Starts the engine of the next epoch.
+    Exchange(usize),
+    /// Is given the newest network file, and starts.
+    Join(usize),
+}
+
+impl Event {
+    /// Whether a validator does nothing more after it.
+    pub(super) fn ends(&self, who: usize) -> bool {
+        matches!(self, Self::Power) || matches!(self, Self::Crash(number) if *number == who)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +86,13 @@ pub(super) struct Plan {
     /// Crashed, and never back.
     pub(super) down: Vec<usize>,
     pub(super) transactions: Vec<(Duration, Transaction)>,
+    /// Who decides in each epoch. All but the first begin by an act.
+    pub(super) sets: Vec<Vec<usize>>,
+    pub(super) traps: Vec<Trap>,
+    /// How long it takes to end an engine and to start the next.
+    pub(super) exchange: Duration,
+    /// How much later than it could a new validator starts.
+    pub(super) join_after: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +106,8 @@ impl Plan {
     pub(super) fn new(trouble: Trouble, validators: usize, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ (trouble as u64) << 56 ^ (validators as u64) << 48);
         let rng = &mut rng;
-        let everything = trouble == Trouble::Everything;
+        let kind = if trouble == Trouble::Change { change::trouble(rng) } else { trouble };
+        let everything = kind == Trouble::Everything;
         let faulty = (validators - 1) / 3;
         let mut order: Vec<_> = (0..validators).collect();
         order.shuffle(rng);
@@ -109,20 +132,20 @@ impl Plan {
         let slow = trouble == Trouble::Slow || everything && left > 0 && rng.random();
         let slow = slow.then_some(order[validators - 1]);
 
-        let lossy = matches!(trouble, Trouble::Loss | Trouble::Everything);
+        let lossy = matches!(kind, Trouble::Loss | Trouble::Everything);
         let delivered = if lossy { rng.random_range(80..100) } else { 100 };
         let mut apply_delays: Vec<_> = (0..validators).map(|_| millis(rng, 0..15)).collect();
         if let Some(slow) = slow {
             apply_delays[slow] = millis(rng, 0..900);
         }
-        let crashes = matches!(trouble, Trouble::Crash | Trouble::Everything);
+        let crashes = matches!(kind, Trouble::Crash | Trouble::Everything);
         let phases = if crashes { rng.random_range(1..=3) } else { 1 };
         let honest: Vec<_> = order.iter().copied().filter(|v| byzantine.is_none_or(|(b, _)| b != *v)).collect();
-        let phases = (0..phases).map(|_| Phase::new(trouble, &honest, rng)).collect::<Vec<_>>();
+        let phases = (0..phases).map(|_| Phase::new(kind, &honest, rng)).collect::<Vec<_>>();
         let length = u64::try_from(phases[0].length.as_millis()).unwrap();
         let mut transactions: Vec<_> = (1..=rng.random_range(20..60)).map(|t| (millis(rng, 0..length), t)).collect();
         transactions.sort();
-        Self {
+        let plan = Self {
             seed,
             validators,
             latency: millis(rng, 2..if lossy { 80 } else { 25 }),
@@ -137,7 +160,12 @@ impl Plan {
             torn: Probability::new(rng.random_range(0..=100), 100).unwrap(),
             down,
             transactions,
-        }
+            sets: vec![(0..validators).collect()],
+            traps: Vec::new(),
+            exchange: Duration::ZERO,
+            join_after: Duration::ZERO,
+        };
+        if trouble == Trouble::Change { plan.with_change(rng) } else { plan }
     }
 
     /// Nothing but a quiet network, and one transaction at the end of `length`.
@@ -208,6 +236,6 @@ impl Phase {
 /// Within this a transaction is recorded everywhere.
 const IN_TIME: Duration = Duration::from_millis(500);
 
-fn millis(rng: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
+pub(super) fn millis(rng: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.random_range(range))
 }

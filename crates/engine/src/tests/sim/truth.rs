@@ -4,8 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::AddAssign,
     sync::{Mutex, MutexGuard},
+    time::Duration,
 };
 
+use super::{
+    acts::{Acts, epoch_of_act},
+    disk::Tip,
+};
 use crate::OrderedBlock;
 
 /// Number of a transaction.
@@ -26,6 +31,10 @@ struct Facts {
     accepted: BTreeSet<Transaction>,
     /// What each validator has applied last.
     highest: BTreeMap<usize, u64>,
+    /// When each height was applied first.
+    times: BTreeMap<u64, Duration>,
+    /// What was published at each height.
+    published: BTreeMap<u64, [u8; 32]>,
     seen: Seen,
 }
 
@@ -44,6 +53,10 @@ pub(super) struct Seen {
     pub(super) heard: usize,
     /// Validators that an honest one has cut off.
     pub(super) cut_off: usize,
+    /// Times that a validator went from one epoch into the next.
+    pub(super) exchanged: usize,
+    /// Times that a validator came to a moment at which trouble waited.
+    pub(super) sprung: usize,
 }
 
 impl Truth {
@@ -58,7 +71,7 @@ impl Truth {
     }
 
     /// An honest validator applies `block` with `transactions`.
-    pub(super) fn applied(&self, who: usize, block: &OrderedBlock, transactions: &[Transaction]) {
+    pub(super) fn applied(&self, who: usize, block: &OrderedBlock, transactions: &[Transaction], now: Duration) {
         let mut facts = self.facts();
         if facts.highest.insert(who, block.height).is_some_and(|before| before >= block.height) {
             facts.seen.replayed += 1;
@@ -70,6 +83,7 @@ impl Truth {
             "validator {who} applies another block at {}",
             block.height
         );
+        facts.times.entry(block.height).or_insert(now);
         if block.height > 1 {
             let below = facts.chain.get(&(block.height - 1)).map(|(digest, _)| *digest);
             assert_eq!(below, Some(block.parent), "block {} does not build on the one below", block.height);
@@ -81,10 +95,44 @@ impl Truth {
     }
 
     /// An honest validator claims that `digest` is at `height`.
-    pub(super) fn claimed(&self, who: usize, height: u64, digest: [u8; 32]) {
+    pub(super) fn claimed(&self, who: usize, (height, digest): Tip) {
         let facts = self.facts();
         let known = facts.chain.get(&height).map(|(digest, _)| *digest);
         assert_eq!(known, Some(digest), "validator {who} claims another block at {height}");
+    }
+
+    /// An honest validator publishes what a quorum of `epoch` has signed.
+    pub(super) fn published(&self, epoch: u64, (height, digest): Tip) {
+        let mut facts = self.facts();
+        let first = *facts.published.entry(height).or_insert(digest);
+        assert_eq!(first, digest, "two roots are published at {height}");
+        assert_eq!(
+            facts.chain.get(&height).map(|(known, _)| *known),
+            Some(digest),
+            "what is published is not on record"
+        );
+        let rightful = Acts::of(&facts.recorded).epoch_at(height);
+        assert_eq!(rightful, epoch, "validators of epoch {epoch} publish {height}, which belongs to {rightful}");
+    }
+
+    /// How `epoch` has ended, once a quorum has signed that.
+    pub(super) fn closing(&self, epoch: u64) -> Option<Tip> {
+        let facts = self.facts();
+        let end = Acts::of(&facts.recorded).end(epoch)?;
+        facts.published.get(&end).map(|digest| (end, *digest))
+    }
+
+    /// Whether a client may hand it in: an act only when the epoch that it ends has begun.
+    pub(super) fn may_come(&self, transaction: Transaction) -> bool {
+        let before = epoch_of_act(transaction).and_then(|epoch| epoch.checked_sub(1));
+        before.is_none_or(|before| self.closing(before).is_some())
+    }
+
+    /// How long nothing was applied anywhere between an epoch's last block and the next one's first.
+    pub(super) fn pauses(&self) -> Vec<Duration> {
+        let facts = self.facts();
+        let between = |end: u64| Some(facts.times.get(&(end + 1))?.saturating_sub(*facts.times.get(&end)?));
+        Acts::of(&facts.recorded).ends().filter_map(between).collect()
     }
 
     /// An honest validator takes a transaction.
@@ -129,5 +177,7 @@ impl AddAssign for Seen {
         self.replayed += other.replayed;
         self.heard += other.heard;
         self.cut_off += other.cut_off;
+        self.exchanged += other.exchanged;
+        self.sprung += other.sprung;
     }
 }

@@ -1,28 +1,35 @@
 //! Plays a [`Plan`]: validators with the engine's own wiring on a simulated network, disk and clock.
 
-use std::{collections::BTreeMap, marker::PhantomData, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    marker::PhantomData,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use bytes::Bytes;
 use commonware_cryptography::ed25519::PublicKey;
-use commonware_p2p::simulated::{self, Control, Link, Network, Oracle, SplitForwarder, SplitSender};
+use commonware_p2p::simulated::{self, Control, Network, Oracle, SplitForwarder, SplitSender};
 use commonware_runtime::{
     Clock as _, Handle, Metrics as _, Spawner as _, Supervisor as _,
     deterministic::{Config, Context, FaultConfig, PartialWriteMode, Runner, WriteConfig},
 };
 use commonware_utils::{NZUsize, probability};
 use futures::future::{Either, select, select_all};
-use tokio::sync::watch;
-use zeroize::Zeroizing;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     byzantine::{self, Reach, Senders},
-    ledger::{Character, Disk, Owner, SimLedger},
+    clients::Client,
+    disk::Disk,
+    ledger::{Character, Owner, SimLedger},
+    membership::{seed, setup},
     plan::{Byzantine, Event, Phase, Plan},
+    traps::{Lookout, Moment, Notice},
     truth::{Seen, Truth},
 };
 use crate::{
-    Chain, EngineConfig, Gossip, Network as Peers, Timing, Validator,
-    config::{Setup, key_from},
+    Chain, Gossip,
+    config::key_from,
     network::largest_message,
     parts::{CHANNELS, Fabric, Links, Mode, assemble},
     public_key_of,
@@ -41,13 +48,16 @@ pub(super) struct Outcome {
     pub(super) written: u64,
     /// Transactions that were recorded everywhere by then.
     pub(super) in_time: usize,
+    /// How long each change of validators held up the network.
+    pub(super) pauses: Vec<Duration>,
 }
 
 /// What outlives a power failure.
-struct World {
-    plan: Plan,
-    truth: Arc<Truth>,
-    disks: Vec<Arc<Disk>>,
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) truth: Arc<Truth>,
+    pub(super) disks: Vec<Arc<Disk>>,
+    pub(super) lookout: Arc<Lookout>,
 }
 
 /// Simulated connections.
@@ -64,7 +74,8 @@ impl<F: SplitForwarder<PublicKey>> Fabric for Simulated<F> {
 pub(super) fn play(plan: Plan) -> Outcome {
     let honest = plan.honest().map(|number| (public_key_of(&seed(number)), number)).collect();
     let disks = (0..=plan.validators).map(|_| Arc::default()).collect();
-    let world = Arc::new(World { plan, truth: Arc::new(Truth::new(honest)), disks });
+    let lookout = Arc::new(Lookout::new(plan.traps.clone()));
+    let world = Arc::new(World { plan, truth: Arc::new(Truth::new(honest)), disks, lookout });
     let torn = WriteConfig {
         failure_rate: probability!(0.0),
         retention_rate: world.plan.torn,
@@ -88,50 +99,70 @@ pub(super) fn play(plan: Plan) -> Outcome {
 }
 
 /// A phase that is being played.
-struct Stage {
-    context: Context,
-    world: Arc<World>,
-    oracle: Oracle<PublicKey, Context>,
-    keys: Vec<PublicKey>,
-    running: BTreeMap<usize, Running>,
-    apart: Vec<usize>,
+pub(super) struct Stage {
+    pub(super) context: Context,
+    pub(super) world: Arc<World>,
+    pub(super) oracle: Oracle<PublicKey, Context>,
+    pub(super) keys: Vec<PublicKey>,
+    pub(super) running: BTreeMap<usize, Running>,
+    pub(super) apart: Vec<usize>,
+    pub(super) links: BTreeSet<(usize, usize)>,
+    /// New validators that have been told to start.
+    pub(super) invited: BTreeSet<usize>,
+    pub(super) notices: mpsc::UnboundedReceiver<Notice>,
+    pub(super) events: VecDeque<(SystemTime, Event)>,
+    last: bool,
+    power_failed: bool,
 }
 
-struct Running {
-    ledger: Arc<SimLedger>,
+pub(super) struct Running {
+    pub(super) ledger: Arc<SimLedger>,
     task: Handle<()>,
+    pub(super) epoch: u64,
 }
 
 impl Stage {
     async fn play(context: Context, world: Arc<World>, phase: &Phase, last: bool) -> Outcome {
         let keys: Vec<_> = (0..world.plan.validators).map(|v| key_from(&public_key_of(&seed(v))).unwrap()).collect();
         let config = simulated::Config {
-            max_size: largest_message(&setup(&world.plan, 0, "")),
+            max_size: largest_message(&setup(&world.plan, 0, "", 0, &[])),
             max_peers_per_set: NZUsize!(keys.len()),
             disconnect_on_block: world.plan.cut_off,
             tracked_peer_sets: NZUsize!(1),
         };
         let (network, oracle) = Network::new_with_peers(context.child("network"), config, keys.clone()).await;
         network.start();
-        let mut stage = Self { context, world, oracle, keys, running: BTreeMap::new(), apart: Vec::new() };
+        let notices = world.lookout.listen();
+        let began = context.current();
+        let mut stage = Self {
+            context,
+            world,
+            oracle,
+            keys,
+            running: BTreeMap::new(),
+            apart: Vec::new(),
+            links: BTreeSet::new(),
+            invited: BTreeSet::new(),
+            notices,
+            events: VecDeque::new(),
+            last,
+            power_failed: false,
+        };
+        stage.schedule(began, &phase.events);
         stage.link().await;
         stage.start_byzantine().await;
         for number in stage.world.clone().plan.honest() {
             stage.start(number).await;
         }
-        let began = stage.context.current();
-        let mut events = phase.events.iter().peekable();
         let mut client = Client::default();
         loop {
             let elapsed = stage.context.current().duration_since(began).unwrap();
-            while let Some((_, event)) = events.next_if(|(at, _)| *at <= elapsed) {
-                stage.happen(event).await;
-            }
-            if elapsed >= phase.length {
+            stage.happenings().await;
+            if elapsed >= phase.length || stage.power_failed && !last {
                 break;
             }
             stage.submit(&mut client, elapsed);
-            stage.context.sleep(TICK).await;
+            stage.pass_time().await;
         }
         let (written, in_time) = (stage.written(), stage.recorded_everywhere());
         if last {
@@ -144,6 +175,44 @@ impl Stage {
             written,
             in_time,
             took: stage.context.current().duration_since(std::time::UNIX_EPOCH).unwrap(),
+            pauses: stage.world.truth.pauses(),
+        }
+    }
+
+    /// Waits for the next tick, or for word from a validator.
+    pub(super) async fn pass_time(&mut self) {
+        let tick = Box::pin(self.context.sleep(TICK));
+        let notice = match select(tick, Box::pin(self.notices.recv())).await {
+            Either::Left(_) => None,
+            Either::Right((notice, _)) => notice,
+        };
+        if let Some(notice) = notice {
+            self.heed(&notice);
+        }
+        self.invite();
+    }
+
+    pub(super) fn heed(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Closed(number) => self.exchange(*number),
+            Notice::Sprung(events) => {
+                self.world.truth.saw(|seen| seen.sprung += 1);
+                self.schedule(self.now(), events);
+            }
+        }
+    }
+
+    pub(super) fn schedule(&mut self, from: SystemTime, events: &[(Duration, Event)]) {
+        self.events.extend(events.iter().map(|(after, event)| (from + *after, event.clone())));
+        self.events.make_contiguous().sort_by_key(|(at, _)| *at);
+    }
+
+    /// What is due.
+    pub(super) async fn happenings(&mut self) {
+        let now = self.context.current();
+        while self.events.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, event) = self.events.pop_front().unwrap();
+            self.happen(&event).await;
         }
     }
 
@@ -153,13 +222,7 @@ impl Stage {
         line.expect("the runtime counts what it writes").parse().unwrap()
     }
 
-    fn recorded_everywhere(&self) -> usize {
-        let plan = &self.world.plan;
-        let everywhere = |t: u64| plan.honest().all(|number| self.world.disks[number].height_of(t).is_some());
-        plan.transactions.iter().filter(|(_, t)| everywhere(*t)).count()
-    }
-
-    async fn happen(&mut self, event: &Event) {
+    pub(super) async fn happen(&mut self, event: &Event) {
         match event {
             Event::Part(group) => {
                 self.apart.clone_from(group);
@@ -170,95 +233,57 @@ impl Stage {
                 self.link().await;
             }
             Event::Crash(number) => {
-                if let Some(running) = self.running.remove(number) {
-                    running.task.abort();
-                }
+                self.stop(*number);
             }
             Event::Restart(number, lost) => {
-                if !self.running.contains_key(number) {
+                if !self.running.contains_key(number) && self.epoch_of(*number).is_some() {
                     self.world.truth.saw(|seen| seen.restarts += 1);
                     self.world.disks[*number].roll_back(*lost);
                     self.start(*number).await;
                 }
             }
-        }
-    }
-
-    /// Everything works again, but for those that are down for good: all must come to the same end.
-    async fn finish(&mut self, client: &mut Client) {
-        self.happen(&Event::Heal).await;
-        let world = Arc::clone(&self.world);
-        let up: Vec<_> = world.plan.honest().filter(|number| !world.plan.down.contains(number)).collect();
-        for number in &up {
-            self.happen(&Event::Restart(*number, 0)).await;
-        }
-        let began = self.context.current();
-        let (_, transactions): (Vec<_>, Vec<_>) = world.plan.transactions.iter().copied().unzip();
-        let behind = |number: &usize| transactions.iter().any(|t| world.disks[*number].height_of(*t).is_none());
-        while up.iter().any(behind) {
-            let elapsed = self.context.current().duration_since(began).unwrap();
-            assert!(
-                elapsed < LONGEST_END,
-                "no progress: heights {:?}, {} transactions handed in",
-                up.iter().map(|v| world.disks[*v].height()).collect::<Vec<_>>(),
-                world.truth.accepted().len()
-            );
-            self.submit(client, Duration::MAX);
-            self.context.sleep(TICK).await;
-        }
-        assert!(world.truth.accepted().is_subset(&transactions.iter().copied().collect()));
-        for (from, to) in self.oracle.blocked().await.unwrap() {
-            let honest = |key: &PublicKey| world.truth.honest(crate::config::raw(key));
-            if honest(&from).is_some() {
-                assert!(honest(&to).is_none(), "an honest validator cut off an honest one");
-                world.truth.saw(|seen| seen.cut_off += 1);
+            Event::Power if self.last => {
+                let all: Vec<_> = self.world.plan.honest().collect();
+                for number in &all {
+                    self.stop(*number);
+                }
+                let restarts: Vec<_> = all.into_iter().map(|number| (TICK, Event::Restart(number, 0))).collect();
+                self.schedule(self.now(), &restarts);
             }
-        }
-    }
-
-    /// Clients hand in what is due, and again what nobody has recorded after a while, always to another validator.
-    fn submit(&self, client: &mut Client, elapsed: Duration) {
-        let now = self.context.current().duration_since(std::time::UNIX_EPOCH).unwrap();
-        for (at, transaction) in &self.world.plan.transactions {
-            let waited = client.sent.get(transaction).is_none_or(|sent| now.saturating_sub(*sent) > CLIENT_PATIENCE);
-            if *at > elapsed || !waited || self.world.truth.height_of(*transaction).is_some() || self.running.is_empty()
-            {
-                continue;
-            }
-            client.turn += 1;
-            let target = self.running.values().nth(client.turn % self.running.len());
-            if target.is_some_and(|running| running.ledger.submit(*transaction)) {
-                client.sent.insert(*transaction, now);
-            }
-        }
-    }
-
-    /// Makes the links what they should be now.
-    async fn link(&self) {
-        for (a, from) in self.keys.iter().enumerate() {
-            for (b, to) in self.keys.iter().enumerate().filter(|(b, _)| *b != a) {
-                let _new = self.oracle.remove_link(from.clone(), to.clone()).await.is_err();
-                if self.apart.contains(&a) == self.apart.contains(&b) {
-                    self.oracle.add_link(from.clone(), to.clone(), self.quality(a, b)).await.unwrap();
+            Event::Power => self.power_failed = true,
+            Event::Exchange(number) => {
+                self.start(*number).await;
+                if let Some(epoch) = self.running.get(number).and_then(|running| running.epoch.checked_sub(1)) {
+                    self.world.lookout.reach(*number, epoch, Moment::Exchanged);
                 }
             }
+            Event::Join(number) => {
+                self.give_file(*number);
+                self.start(*number).await;
+            }
         }
     }
 
-    fn quality(&self, a: usize, b: usize) -> Link {
-        let plan = &self.world.plan;
-        let extra = plan.far.filter(|(far, _)| *far == a || *far == b).map_or(Duration::ZERO, |(_, extra)| extra);
-        Link { latency: plan.latency + extra, jitter: plan.jitter, success_rate: plan.delivered }
+    pub(super) fn now(&self) -> SystemTime {
+        self.context.current()
     }
 
-    async fn start(&mut self, number: usize) {
-        if self.world.plan.down.contains(&number) {
+    pub(super) fn stop(&mut self, number: usize) {
+        if let Some(running) = self.running.remove(&number) {
+            running.task.abort();
+        }
+    }
+
+    pub(super) async fn start(&mut self, number: usize) {
+        let Some(epoch) = self.epoch_of(number) else { return };
+        if self.world.plan.down.contains(&number) || self.running.contains_key(&number) {
             return;
         }
         let reach = Reach::everyone();
         let ([senders, _], receivers) = byzantine::channels(&self.oracle, &self.keys[number], reach).await;
-        let running = self.run(number, Character::Honest, PREFIXES[number], senders, receivers);
+        let running = self.run(number, epoch, Character::Honest, PREFIXES[number], senders, receivers);
         self.running.insert(number, running);
+        self.link().await;
     }
 
     async fn start_byzantine(&mut self) {
@@ -268,7 +293,7 @@ impl Stage {
             Byzantine::Garbage => byzantine::babble(&self.context, &self.oracle, &key).await,
             Byzantine::Liar => {
                 let ([senders, _], receivers) = byzantine::channels(&self.oracle, &key, Reach::everyone()).await;
-                let running = self.run(number, Character::Liar, PREFIXES[number], senders, receivers);
+                let running = self.run(number, 0, Character::Liar, PREFIXES[number], senders, receivers);
                 self.running.insert(number, running);
             }
             Byzantine::Twin => {
@@ -276,9 +301,9 @@ impl Stage {
                 let reach = Reach::split(&mut self.context, &others);
                 let ([first, second], receivers) = byzantine::channels(&self.oracle, &key, reach.clone()).await;
                 let (in_first, in_second) = byzantine::split(&self.context, receivers, &reach);
-                let running = self.run(number, Character::Twin, PREFIXES[number], first, in_first);
+                let running = self.run(number, 0, Character::Twin, PREFIXES[number], first, in_first);
                 self.running.insert(number, running);
-                let second = self.run(self.keys.len(), Character::Twin, TWIN, second, in_second);
+                let second = self.run(self.keys.len(), 0, Character::Twin, TWIN, second, in_second);
                 self.running.insert(self.keys.len(), second);
             }
         }
@@ -288,6 +313,7 @@ impl Stage {
     fn run<F: SplitForwarder<PublicKey>>(
         &self,
         number: usize,
+        epoch: u64,
         character: Character,
         prefix: &'static str,
         senders: Senders<F>,
@@ -295,16 +321,21 @@ impl Stage {
     ) -> Running {
         let plan = &self.world.plan;
         let identity = if number < plan.validators { number } else { plan.byzantine.unwrap().0 };
+        let firsts = self.firsts(number, epoch);
         let owner = Owner {
             number,
+            epoch,
+            first_height: firsts.last().copied().unwrap_or(0),
+            members: plan.set(epoch).unwrap().clone(),
             skew: plan.skews[identity] + if number == identity { 0 } else { 7 },
             apply_delay: plan.apply_delays[identity],
             character,
         };
         let disk = Arc::clone(&self.world.disks[number]);
         let truth = Arc::clone(&self.world.truth);
-        let ledger = SimLedger::new(owner, disk, truth, self.context.child("ledger"), plan.seed);
-        let setup = setup(plan, identity, prefix);
+        let lookout = Arc::clone(&self.world.lookout);
+        let ledger = SimLedger::new(owner, disk, truth, lookout, self.context.child("ledger"), plan.seed);
+        let setup = setup(plan, identity, prefix, epoch, &firsts);
         let key = setup.public_key.clone();
         let (gossip, outboxes) = Gossip::new(setup.gossip_bound());
         ledger.connect(gossip);
@@ -312,62 +343,26 @@ impl Stage {
         let channels: Vec<_> = senders.into_iter().zip(receivers).collect();
         let channels = channels.try_into().unwrap_or_else(|_| panic!("all channels are there"));
         let links = Links::<Simulated<F>>::new(self.oracle.manager(), self.oracle.control(key), channels);
+        let signing = Arc::clone(&ledger);
         let task = self.context.child("validator").with_attribute("number", number).spawn(move |context| async move {
             let (_run_on, stop_applier) = watch::channel(false);
             let mode = Mode { timing: setup.config.timing, proposes: true, outboxes: Some(outboxes), stop_applier };
             let parts = assemble(&context, &setup, &chain, || links, mode).await.unwrap();
+            let signer = Arc::clone(&signing);
+            context.child("cosign").spawn(|_| signer.cosign());
             let ended = select_all([parts.blocks, parts.archive, parts.consensus]);
             match select(ended, parts.applier).await {
                 Either::Left(((_, which, _), _)) => panic!("part {which} of validator {number} ended"),
                 Either::Right((applied, _)) => panic!("{:?}", applied.map(|(_, result)| result)),
             }
         });
-        Running { ledger, task }
+        Running { ledger, task, epoch }
     }
-}
-
-/// When a client has last handed in what.
-#[derive(Default)]
-struct Client {
-    sent: BTreeMap<u64, Duration>,
-    turn: usize,
-}
-
-fn seed(number: usize) -> [u8; 32] {
-    [u8::try_from(number).unwrap() + 1; 32]
-}
-
-fn setup(plan: &Plan, number: usize, prefix: &'static str) -> Setup {
-    let address = |number: usize| SocketAddr::from(([127, 0, 0, 1], 10_000 + u16::try_from(number).unwrap()));
-    let validators = (0..plan.validators)
-        .map(|number| Validator { key: public_key_of(&seed(number)), address: address(number) })
-        .collect();
-    let config = EngineConfig {
-        storage_dir: "unused".into(),
-        namespace: b"a simulated network".to_vec(),
-        validator_seed: Zeroizing::new(seed(number)),
-        validators,
-        listen: address(number),
-        genesis_header: Bytes::new(),
-        epoch: 0,
-        first_height: 0,
-        past: Vec::new(),
-        max_header_bytes: 16,
-        max_payload_bytes: 256,
-        max_gossip_bytes: 64,
-        timing: Timing::lan(),
-        network: Peers::Local,
-        worker_threads: 1,
-    };
-    Setup { prefix, ..Setup::new(config).unwrap() }
 }
 
 /// How often clients and events are looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// After this much simulated time without an end a run has failed.
-const LONGEST_END: Duration = Duration::from_mins(3);
-const LONGEST: Duration = Duration::from_mins(10);
-const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_mins(20);
 const PREFIXES: [&str; 7] = ["v0-", "v1-", "v2-", "v3-", "v4-", "v5-", "v6-"];
 const TWIN: &str = "twin-";
 const _: () = assert!(CHANNELS.len() == 8);
