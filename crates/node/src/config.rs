@@ -101,6 +101,11 @@ pub enum NodeError {
     /// The cosigner.
     #[error(transparent)]
     Cosigner(#[from] CosignerError),
+    /// How this validator has voted is forgotten.
+    #[error(
+        "the folder consensus is gone, but this validator has signed a tree of size {0}: it no longer knows how it has voted and must not vote again. Bring the folder back as it was, or have this validator removed and another one added"
+    )]
+    VotesLost(u64),
     /// Consensus.
     #[error(transparent)]
     Engine(#[from] Arc<EngineError>),

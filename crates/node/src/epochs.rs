@@ -84,7 +84,7 @@ pub(crate) fn engine_config(
     // Validators on one machine share its cores.
     let worker_threads = if validators.len() == 1 || config.p2p_network == PeerNetwork::Local { 1 } else { 2 };
     EngineConfig {
-        storage_dir: config.data_dir.join("consensus"),
+        storage_dir: config.data_dir.join(CONSENSUS),
         namespace: network.network_id().as_bytes().to_vec(),
         validator_seed: seed,
         validators,
@@ -102,4 +102,6 @@ pub(crate) fn engine_config(
     }
 }
 
+/// The engine's folder.
+pub(crate) const CONSENSUS: &str = "consensus";
 pub(crate) const MAX_GOSSIP: u32 = 1024 * 1024;

@@ -1,5 +1,6 @@
 //! A running node: its parts tied together, from start to a clean end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use crate::acts::Acts;
 use crate::chain::NodeChain;
 use crate::committee::Committee;
 use crate::config::{Identity, Keys, NodeConfig, NodeError};
-use crate::cosigner::Cosigner;
-use crate::epochs;
+use crate::cosigner::{Cosigner, last_signed};
+use crate::epochs::{self, CONSENSUS};
 use crate::http;
 use crate::mempool::Mempool;
 use crate::peers::Peers;
@@ -175,6 +176,7 @@ async fn begin(config: &NodeConfig, identity: &Identity, chain: &NodeChain) -> R
 pub(crate) fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Result<Shared, NodeError> {
     let folder = config.data_dir.join("ledger");
     std::fs::create_dir_all(&folder).map_err(|source| SecretFileError::Io { path: folder.clone(), source })?;
+    remembers_votes(&config.data_dir)?;
     let ledger = Arc::new(Ledger::open(&folder, Arc::clone(&config.network))?);
     let cosigner = Cosigner::open(&config.data_dir, keys.log, keys.cosign, kept_size(&ledger)?)?;
     epochs::keep_proven(&acts_of(&config.network_file).unwrap_or_default(), &ledger)?;
@@ -203,6 +205,14 @@ pub(crate) fn open(config: &NodeConfig, keys: Keys, clock: Arc<dyn Clock>) -> Re
     chain.sign(&[])?;
     let acts = Arc::new(Acts::new(config.network_file.clone()));
     Ok(Shared { chain, submitter: keys.submitter, acts, pages: Reads::pages() })
+}
+
+/// Refuses a validator that has taken part and whose votes are gone. Where the ledger is gone too nothing else would tell:
+/// it would begin anew, and vote a second time on what it has voted on before.
+fn remembers_votes(data_dir: &Path) -> Result<(), NodeError> {
+    let votes = std::fs::read_dir(data_dir.join(CONSENSUS)).is_ok_and(|mut entries| entries.next().is_some());
+    let (signed, _) = last_signed(data_dir)?;
+    if signed > 0 && !votes { Err(NodeError::VotesLost(signed)) } else { Ok(()) }
 }
 
 /// How often an idle network's checkpoint is signed anew (`docs/PROTOCOL.md` section 8).

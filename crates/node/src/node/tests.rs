@@ -2,6 +2,7 @@
 
 mod epochs;
 mod governance;
+mod memory;
 mod several;
 
 use std::collections::BTreeMap;
