@@ -223,7 +223,7 @@ fn create_node(folder: &Path, place: &Place, origin: &str) -> anyhow::Result<(Va
         consensus_key: consensus.public_key(),
         log_key: log.public_key(),
         cosigning_key: cosign.public_key(),
-        p2p_address: place.p2p_address.clone(),
+        p2p_address: Some(place.p2p_address.clone()),
     };
     Ok((validator, log, submitter))
 }

@@ -14,8 +14,8 @@ use birthmark_core::network::MAX_VALIDATORS;
 pub(crate) struct Place {
     /// Its folder and its name among the submitters.
     pub(crate) name: String,
-    /// Where others reach it; none where there are no others.
-    pub(crate) p2p_address: Option<String>,
+    /// Where others reach it. Also for one that is alone: others may be added later.
+    pub(crate) p2p_address: String,
     p2p_listen: SocketAddr,
     http_listen: SocketAddr,
     mode: &'static str,
@@ -31,7 +31,7 @@ pub(crate) fn local(validators: usize) -> anyhow::Result<Vec<Place>> {
         let p2p_listen = listen(P2P_PORT);
         Place {
             name: name(number),
-            p2p_address: (validators > 1).then(|| p2p_listen.to_string()),
+            p2p_address: p2p_listen.to_string(),
             p2p_listen,
             http_listen: listen(HTTP_PORT),
             mode: "local",
@@ -55,7 +55,7 @@ pub(crate) fn on_hosts(hosts: &[String]) -> anyhow::Result<Vec<Place>> {
         };
         Ok(Place {
             name: name(number),
-            p2p_address: Some(format!("{host}:{P2P_PORT}")),
+            p2p_address: format!("{host}:{P2P_PORT}"),
             p2p_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), P2P_PORT),
             http_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), HTTP_PORT),
             mode: "lan",
@@ -73,7 +73,7 @@ pub(crate) fn on_hosts(hosts: &[String]) -> anyhow::Result<Vec<Place>> {
 /// One that is to join a network which runs. Its folder holds a network file of its own.
 pub(crate) fn joining(name: String, p2p_address: &str, p2p_listen: SocketAddr, http_listen: SocketAddr) -> Place {
     let mode = if p2p_listen.ip().is_loopback() { "local" } else { "lan" };
-    Place { name, p2p_address: Some(p2p_address.to_owned()), p2p_listen, http_listen, mode, network: "network.json" }
+    Place { name, p2p_address: p2p_address.to_owned(), p2p_listen, http_listen, mode, network: "network.json" }
 }
 
 /// A validator's folder and its name among the submitters.
@@ -133,11 +133,11 @@ mod tests {
     #[test]
     fn validators_on_one_machine_have_ports_of_their_own_and_one_alone_has_the_usual_ones() {
         let alone = local(1).unwrap();
-        assert_eq!((alone[0].name.as_str(), &alone[0].p2p_address), ("node-0", &None));
+        assert_eq!((alone[0].name.as_str(), alone[0].p2p_address.as_str()), ("node-0", "127.0.0.1:8547"));
         let four = local(4).unwrap();
         assert_eq!(four[0].http_listen.port(), 8546);
         assert_eq!((four[3].name.as_str(), four[3].http_listen.port()), ("node-3", 8576));
-        assert_eq!(four[3].p2p_address.as_deref(), Some("127.0.0.1:8577"));
+        assert_eq!(four[3].p2p_address, "127.0.0.1:8577");
         assert!(local(0).is_err() && local(23).is_err());
         assert_eq!(local(22).unwrap().len(), 22);
     }
@@ -146,7 +146,7 @@ mod tests {
     fn hosts_are_names_or_addresses_and_each_is_used_once() {
         let hosts = |hosts: &[&str]| on_hosts(&hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>());
         let places = hosts(&["a.example", "10.0.0.2", "fd00::1"]).unwrap();
-        let addresses: Vec<_> = places.iter().map(|place| place.p2p_address.clone().unwrap()).collect();
+        let addresses: Vec<_> = places.iter().map(|place| place.p2p_address.clone()).collect();
         assert_eq!(addresses, ["a.example:8547", "10.0.0.2:8547", "[fd00::1]:8547"]);
         for bad in [&["a", "a"][..], &["a:1"], &[""], &["a b"], &[]] {
             assert!(hosts(bad).is_err(), "{bad:?}");
