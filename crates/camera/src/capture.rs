@@ -68,6 +68,8 @@ pub struct CameraSettings<S> {
 pub struct Camera<S> {
     settings: CameraSettings<S>,
     source: Source,
+    /// On disk without a row, because the queue could not be written.
+    unqueued: Vec<NewPhoto>,
     /// Held shared for as long as this camera may write files.
     _at_work: File,
 }
@@ -147,8 +149,8 @@ pub enum CaptureError {
     /// A file could not be written; neither file is left.
     #[error("the photograph was not kept: {0}")]
     Write(#[from] DurableFileError),
-    /// Both files are on disk, but not their row: the next camera opened on this folder adds it.
-    #[error("the photograph {} is on disk but not in the queue yet, the next start adds it: {source}", jpeg.display())]
+    /// Both files are on disk, but not their row: the next capture adds it, or the next start.
+    #[error("the photograph {} is on disk but not in the queue yet, and will be added: {source}", jpeg.display())]
     Unqueued {
         /// The JPEG.
         jpeg: PathBuf,
@@ -199,12 +201,41 @@ impl<S: Sensor> Camera<S> {
             Err(TryLockError::Error(error)) => return Err(in_folder(error)),
         };
         lock.lock_shared().map_err(in_folder)?;
-        Ok((Self { settings, source, _at_work: lock }, recovery))
+        Ok((Self { settings, source, unqueued: Vec::new(), _at_work: lock }, recovery))
+    }
+
+    /// The reserved numbers that are left.
+    pub fn frames_left(&self) -> Range<u64> {
+        self.settings.frames.clone()
+    }
+
+    /// Goes on with other numbers that were reserved.
+    pub fn go_on_with(&mut self, frames: Range<u64>) {
+        self.settings.sensor.number_from(frames.start);
+        self.settings.frames = frames;
+    }
+
+    /// How far to trust the clock from now on.
+    pub const fn trust_clock(&mut self, source: TimeSource) {
+        self.settings.time_source = source;
+    }
+
+    /// Adds the rows that are missing because the queue could not be written when they were due. Blocks.
+    pub fn queue_left_behind(&mut self) -> Result<(), QueueError> {
+        while let Some(photo) = self.unqueued.first() {
+            // A write may have succeeded although it was not answered.
+            if !self.settings.queue.has_frame(photo.frame)? {
+                self.settings.queue.insert(photo.clone())?;
+            }
+            self.unqueued.remove(0);
+        }
+        Ok(())
     }
 
     /// Takes one photograph. When this returns `Ok`, it survives a power cut, and so does its row.
     /// Blocks for the exposure, the computing and the disk.
     pub fn capture(&mut self, on_step: &mut dyn FnMut(Step)) -> Result<Captured, CaptureError> {
+        self.queue_left_behind()?;
         let Exposure { raw, metadata, picture } = self.settings.sensor.expose()?;
         if !self.source.takes(metadata.origin) {
             return Err(CaptureError::Source(metadata.origin));
@@ -236,13 +267,16 @@ impl<S: Sensor> Camera<S> {
         Ok(frame)
     }
 
-    fn enqueue(&self, photo: NewPhoto) -> Result<Captured, CaptureError> {
+    fn enqueue(&mut self, photo: NewPhoto) -> Result<Captured, CaptureError> {
         let (jpeg, dng) = (self.settings.data.join(&photo.jpeg), self.settings.data.join(&photo.dng));
         let frame = photo.frame;
         let PhotoHashes { raw: raw_hash, processed: processed_hash, image_data: image_data_hash } = photo.hashes;
-        match self.settings.queue.insert(photo) {
+        match self.settings.queue.insert(photo.clone()) {
             Ok(photo) => Ok(Captured { photo, frame, jpeg, dng, raw_hash, processed_hash, image_data_hash }),
-            Err(source) => Err(CaptureError::Unqueued { jpeg, source }),
+            Err(source) => {
+                self.unqueued.push(photo);
+                Err(CaptureError::Unqueued { jpeg, source })
+            }
         }
     }
 }

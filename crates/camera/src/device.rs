@@ -81,6 +81,16 @@ pub enum TokenVersion {
     V2,
 }
 
+impl TokenVersion {
+    /// As it is counted.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
+    }
+}
+
 /// Which tokens are sealed, and what that takes beyond the tables.
 #[derive(Clone)]
 enum Sealing {
@@ -259,10 +269,7 @@ impl fmt::Debug for Credentials {
 
 impl fmt::Display for TokenVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V1 => "1",
-            Self::V2 => "2",
-        })
+        write!(f, "{}", self.number())
     }
 }
 

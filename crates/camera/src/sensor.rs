@@ -23,6 +23,9 @@ pub trait Sensor: fmt::Debug + Send {
     /// Opens the shutter once and waits for the samples. Blocks. After an error it may be asked again.
     fn expose(&mut self) -> Result<Exposure, SensorError>;
 
+    /// Gives the next exposure this number, which must be above all numbers so far.
+    fn number_from(&mut self, frame: u64);
+
     /// Is told that the last exposure is on disk and in the queue, and need not be given again.
     fn kept(&mut self) {}
 }
@@ -30,6 +33,10 @@ pub trait Sensor: fmt::Debug + Send {
 impl<S: Sensor + ?Sized> Sensor for Box<S> {
     fn expose(&mut self) -> Result<Exposure, SensorError> {
         (**self).expose()
+    }
+
+    fn number_from(&mut self, frame: u64) {
+        (**self).number_from(frame);
     }
 
     fn kept(&mut self) {

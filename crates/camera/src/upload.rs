@@ -17,6 +17,7 @@
 //! ```
 
 mod attempt;
+mod pulse;
 mod request;
 mod seal;
 mod verdict;
@@ -43,6 +44,7 @@ use crate::queue::{Claimed, Hold, Photo, PhotoId, PhotoState, Queue, QueueError,
 pub use request::{body, submission};
 
 use attempt::Next;
+use pulse::Pulse;
 
 /// What an uploader works with.
 pub struct UploadSettings<R = OsRng> {
@@ -103,6 +105,7 @@ pub struct Uploader<R = OsRng> {
     client: HttpClient,
     /// Held while a newer network file is looked for.
     renewal: tokio::sync::Mutex<()>,
+    pulse: Pulse,
 }
 
 /// How far a photograph has come.
@@ -153,7 +156,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
     /// Checks the aggregator's address; connects when first used.
     pub fn new(settings: UploadSettings<R>) -> Result<Self, ClientSetupError> {
         let client = HttpClient::new(&settings.aggregator_url, &settings.options.client)?;
-        Ok(Self { settings, client, renewal: tokio::sync::Mutex::default() })
+        Ok(Self { settings, client, renewal: tokio::sync::Mutex::default(), pulse: Pulse::new(Instant::now()) })
     }
 
     /// Tries one photograph, due or not. Without `wait` once, with it until its proof is there, it is
@@ -198,6 +201,12 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         self.work(until, WhenEmpty::Wait, on_step).await
     }
 
+    /// When a run over the queue was last seen to get on: every second at least, unless an attempt hangs or
+    /// nobody runs it.
+    pub fn last_progress(&self) -> Instant {
+        self.pulse.last()
+    }
+
     async fn work(
         &self,
         until: &CancellationToken,
@@ -209,6 +218,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         let mut running = FuturesUnordered::new();
         let mut held = Vec::new();
         while !until.is_cancelled() {
+            self.pulse.looked(Instant::now());
             // Before the look into the queue, so that nothing that comes after it is missed.
             let mut changed = std::pin::pin!(queue.changed());
             changed.as_mut().enable();

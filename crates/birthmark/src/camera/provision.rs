@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use birthmark_camera::device::{self, Credentials, History, NetworkPlace, TokenVersion};
-use birthmark_camera::sensor::simulated;
 use birthmark_core::api::provision::ProvisionRequest;
 use birthmark_core::ids::{DeviceFamily, DeviceSerial};
 use birthmark_core::time::Clock as _;
 use birthmark_core::token::NucHash;
 use birthmark_service::client::BearerToken;
 use birthmark_service::clock::{EARLIEST, SystemClock};
-use birthmark_service::random::OsRng;
 use birthmark_service::secret_file;
 
 use super::Token;
 use super::element::ElementArgs;
+use super::source::SensorArg;
 use crate::terminal::{Waiting, note};
 
 /// Flags of `camera provision`.
@@ -30,9 +29,11 @@ pub(crate) struct ProvisionArgs {
     /// The camera's serial.
     #[arg(long, value_name = "SERIAL")]
     serial: Option<DeviceSerial>,
-    /// The camera's family.
-    #[arg(long, default_value = "Raspberry Pi HQ Camera (simulated)", value_name = "NAME")]
-    device_family: DeviceFamily,
+    /// The camera's family. Without it, `Raspberry Pi HQ Camera`, and whether it is simulated.
+    #[arg(long, value_name = "NAME")]
+    device_family: Option<DeviceFamily>,
+    #[command(flatten)]
+    sensor: SensorArg,
     /// The authority.
     #[arg(long, env = "SMA_URL", default_value = "http://localhost:8001", value_name = "URL")]
     sma_url: String,
@@ -92,10 +93,14 @@ async fn ask(args: &ProvisionArgs) -> anyhow::Result<()> {
     }
     let element = args.element.choice().for_new()?;
     element.rehearse()?;
-    let seed = device::simulated_seed(config, &mut OsRng)?;
-    let fingerprint = simulated::nuc_hash(&seed).to_string();
+    let fingerprint = args.sensor.nuc_hash(config)?.to_string();
+    let family = match &args.device_family {
+        Some(family) => family.clone(),
+        None if args.sensor.is_simulated() => DeviceFamily::new("Raspberry Pi HQ Camera (simulated)")?,
+        None => DeviceFamily::new("Raspberry Pi HQ Camera")?,
+    };
     let tpm = element.attest(&serial)?;
-    let request = device::provision_request(serial, args.device_family.clone(), fingerprint, args.token.into());
+    let request = device::provision_request(serial, family, fingerprint, args.token.into());
     let request = ProvisionRequest { tpm, ..request };
     let _waiting = Waiting::new("asking the authority");
     let handed_out = device::provision(&args.sma_url, &request, bearer(args.sma_token.as_deref())?).await?;
@@ -114,8 +119,7 @@ fn import(args: &ProvisionArgs, file: &Path) -> anyhow::Result<()> {
 /// As `capture` will read it, so that what is missing is said now.
 fn load(args: &ProvisionArgs) -> anyhow::Result<Credentials> {
     let config = &args.config;
-    let seed = device::simulated_seed(config, &mut OsRng)?;
-    let fingerprint = NucHash::from_bytes(*simulated::nuc_hash(&seed).as_bytes());
+    let fingerprint = NucHash::from_bytes(*args.sensor.nuc_hash(config)?.as_bytes());
     let version = (args.token == Token::V1).then_some(TokenVersion::V1);
     Ok(Credentials::open(config, fingerprint, version, &args.element.choice())?)
 }

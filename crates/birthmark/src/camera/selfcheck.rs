@@ -18,6 +18,7 @@ use birthmark_core::time::Clock as _;
 use birthmark_service::clock::SystemClock;
 use serde_json::{Value, json};
 
+pub(crate) use self::checks::is_synchronised as clock_is_synchronised;
 use self::checks::{Check, Status};
 use super::element::ElementArgs;
 use super::source::{FIRST_UNKEPT_FRAME, SourceArgs, View};
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &SelfcheckArgs) -> anyhow::Result<ExitCode> {
     let aggregator = args.aggregator_url.clone().or(configured.aggregator_url);
     let mut checks = vec![
         configured.check,
-        checks::clock(SystemClock.now(), checks::clock_floor(&args.config), checks::is_synchronised()),
+        checks::clock(SystemClock.now(), checks::clock_floor(&args.config), clock_is_synchronised()),
         checks::disk(&data),
         block_on(async { Ok(checks::queue(&data).await) })?,
         block_on(async { Ok(checks::network(aggregator.as_deref()).await) })?,

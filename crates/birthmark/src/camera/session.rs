@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use birthmark_camera::FrameSize;
+use birthmark_camera::Sensor;
 use birthmark_camera::capture::{Camera, CameraSettings, Captured, Step};
 use birthmark_camera::counter::Counter;
-use birthmark_camera::device::{self, Credentials, ElementChoice, Sealer, TokenVersion};
+use birthmark_camera::device::{Credentials, ElementChoice, Sealer, TokenVersion};
 use birthmark_camera::exif::TimeSource;
 use birthmark_camera::queue::{PhotoId, PhotoState, Queue};
-use birthmark_camera::sensor::simulated::{Scene, SimulatedConfig, SimulatedImx477};
+use birthmark_camera::sensor::rpicam::ExposureControl;
+use birthmark_camera::sensor::simulated::Scene;
 use birthmark_camera::upload::{UploadOptions, UploadSettings, Uploader};
 use birthmark_core::token::NucHash;
 use birthmark_service::clock::SystemClock;
 use birthmark_service::random::OsRng;
 use tokio_util::sync::CancellationToken;
+
+use super::selfcheck::clock_is_synchronised;
+use super::source::{SourceArgs, View};
 
 /// What a session is opened with.
 #[derive(Debug)]
@@ -29,9 +33,9 @@ pub(crate) struct Opening {
     pub(crate) aggregator_url: Option<String>,
     /// What the simulated sensor looks at.
     pub(crate) scene: Scene,
-    /// The simulated sensor's size.
-    pub(crate) size: FrameSize,
-    /// How many frames this session will take at most.
+    /// Where exposures come from.
+    pub(crate) source: SourceArgs,
+    /// How many frames this session reserves at once. It may take more, each with a number of its own.
     pub(crate) frames: u64,
     /// Where the keys are.
     pub(crate) element: ElementChoice,
@@ -40,8 +44,9 @@ pub(crate) struct Opening {
 /// A camera that is ready to photograph and submit.
 #[derive(Debug)]
 pub(crate) struct Session {
-    camera: Option<Camera<SimulatedImx477>>,
-    queue: Queue,
+    camera: Option<Camera<Box<dyn Sensor>>>,
+    counter: Counter,
+    pub(crate) queue: Queue,
     uploader: Arc<Uploader>,
     pub(crate) credentials: Arc<Credentials>,
 }
@@ -61,28 +66,21 @@ impl Session {
                 config.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
             }
         };
-        let seed = device::simulated_seed(config, &mut OsRng)?;
-        let fingerprint = birthmark_camera::sensor::simulated::nuc_hash(&seed);
-        let nuc_hash = NucHash::from_bytes(*fingerprint.as_bytes());
-        let credentials = Credentials::open(config, nuc_hash, token, &opening.element)?;
-        let credentials = Arc::new(credentials);
+        let nuc_hash = NucHash::from_bytes(*opening.source.nuc_hash(config)?.as_bytes());
+        let credentials = Arc::new(Credentials::open(config, nuc_hash, token, &opening.element)?);
         std::fs::create_dir_all(&data).with_context(|| format!("cannot use the folder {}", data.display()))?;
         let queue = Queue::open(&data)?;
-        let frames = Counter::frames(config).reserve(opening.frames, queue.next_frame()?)?;
-        let sensor = SimulatedImx477::new(SimulatedConfig {
-            seed,
-            size: opening.size,
-            scene: opening.scene,
-            first_frame: frames.start,
-        })?;
+        let counter = Counter::frames(config);
+        let frames = counter.reserve(opening.frames, queue.next_frame()?)?;
+        let view = View { scene: opening.scene, exposure: ExposureControl::Auto, first_frame: frames.start };
+        let sensor = opening.source.open(config, view)?;
         let settings = CameraSettings {
             data: data.clone(),
             queue: queue.clone(),
             frames,
             sensor,
             clock: Arc::new(SystemClock),
-            // Whether the system's clock was set by anyone is not known here.
-            time_source: TimeSource::Unsynced,
+            time_source: time_source(),
             element: credentials.element(),
         };
         let (camera, recovery) = Camera::open(settings)?;
@@ -96,27 +94,39 @@ impl Session {
             clock: Arc::new(SystemClock),
             options: UploadOptions::default(),
         })?;
-        Ok(Self { camera: Some(camera), queue, uploader: Arc::new(uploader), credentials })
+        Ok(Self { camera: Some(camera), counter, queue, uploader: Arc::new(uploader), credentials })
     }
 
     pub(crate) fn uploader(&self) -> Arc<Uploader> {
         Arc::clone(&self.uploader)
     }
 
-    /// Takes one photograph; gives the time from shutter to "captured".
+    /// Adds rows that could not be written when their photographs were taken.
+    pub(crate) async fn queue_left_behind(&mut self) -> anyhow::Result<()> {
+        let mut camera = self.camera.take().context("the camera failed before")?;
+        let (camera, queued) = tokio::task::spawn_blocking(move || {
+            let queued = camera.queue_left_behind();
+            (camera, queued)
+        })
+        .await?;
+        self.camera = Some(camera);
+        Ok(queued?)
+    }
+
+    /// Takes one photograph; gives the time from shutter to "captured". After an error it may be asked again.
     pub(crate) async fn capture(
         &mut self,
         mut on_step: impl FnMut(Step) + Send + 'static,
     ) -> anyhow::Result<(Captured, Duration)> {
         let mut camera = self.camera.take().context("the camera failed before")?;
-        let (camera, captured, elapsed) = tokio::task::spawn_blocking(move || {
-            let shutter = tokio::time::Instant::now();
-            let captured = camera.capture(&mut on_step);
-            (camera, captured, shutter.elapsed())
+        let (counter, queue) = (self.counter.clone(), self.queue.clone());
+        let (camera, captured) = tokio::task::spawn_blocking(move || {
+            let captured = capture(&mut camera, &counter, &queue, &mut on_step);
+            (camera, captured)
         })
         .await?;
         self.camera = Some(camera);
-        Ok((captured?, elapsed))
+        captured
     }
 
     /// Sends what is queued until nothing is left, `most` has passed or `stop` is told.
@@ -153,4 +163,24 @@ impl Session {
         drop(self.camera);
         self.queue.close().await;
     }
+}
+
+fn capture(
+    camera: &mut Camera<Box<dyn Sensor>>,
+    counter: &Counter,
+    queue: &Queue,
+    on_step: &mut dyn FnMut(Step),
+) -> anyhow::Result<(Captured, Duration)> {
+    if camera.frames_left().is_empty() {
+        camera.go_on_with(counter.reserve(1, queue.next_frame()?)?);
+    }
+    camera.trust_clock(time_source());
+    let shutter = tokio::time::Instant::now();
+    let captured = camera.capture(on_step)?;
+    Ok((captured, shutter.elapsed()))
+}
+
+/// How far the system's clock can be trusted now: it may be set while the camera is at work.
+fn time_source() -> TimeSource {
+    if clock_is_synchronised() { TimeSource::Ntp } else { TimeSource::Unsynced }
 }

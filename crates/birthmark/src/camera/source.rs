@@ -1,23 +1,33 @@
 //! Which sensor a command looks through, as flags.
 //!
-//! For: `enroll` and `selfcheck`, whose exposures are no photographs: they have numbers of their own, are
-//! not kept and are not registered.
+//! For: photographs, and the exposures of `enroll` and `selfcheck`, which are none: those have numbers of
+//! their own, are not kept and are not registered. Not for: what a sensor is (`birthmark_camera::sensor`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
+use birthmark_camera::nuc::{self, NucMap};
 use birthmark_camera::sensor::Origin;
 use birthmark_camera::sensor::rpicam::{ExposureControl, Rpicam, RpicamConfig};
-use birthmark_camera::sensor::simulated::{Scene, SimulatedConfig, SimulatedImx477};
+use birthmark_camera::sensor::simulated::{self, Scene, SimulatedConfig, SimulatedImx477};
 use birthmark_camera::{FrameSize, Sensor, device};
+use birthmark_core::hash::Digest;
 use birthmark_service::random::OsRng;
 
-/// Where exposures come from.
-#[derive(Debug, clap::Args)]
-pub(crate) struct SourceArgs {
+/// Which sensor.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct SensorArg {
     /// Where exposures come from.
-    #[arg(long, value_enum, default_value_t = Kind::Simulated)]
+    #[arg(long, env = "BIRTHMARK_SENSOR", value_enum, default_value_t = Kind::Simulated)]
     sensor: Kind,
+}
+
+/// Which sensor, and how it is opened.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SourceArgs {
+    #[command(flatten)]
+    sensor: SensorArg,
     /// Size of the sensor's frames.
     #[arg(long, default_value = "4056x3040", value_name = "WIDTHxHEIGHT")]
     sensor_size: FrameSize,
@@ -46,9 +56,45 @@ pub(crate) struct View {
     pub(crate) first_frame: u64,
 }
 
-impl SourceArgs {
-    pub(crate) fn is_simulated(&self) -> bool {
+impl SensorArg {
+    pub(crate) fn is_simulated(self) -> bool {
         self.sensor == Kind::Simulated
+    }
+
+    /// What tokens hold and the authority knows the sensor by. A simulated sensor that is not there yet is
+    /// made, as `camera init` does; a real one must have been enrolled.
+    pub(crate) fn nuc_hash(self, config: &Path) -> anyhow::Result<Digest> {
+        Ok(match self.sensor {
+            Kind::Simulated => simulated::nuc_hash(&device::simulated_seed(config, &mut OsRng)?),
+            Kind::Rpicam => {
+                let path = nuc::map_path(config);
+                let map = NucMap::load(&path).context("a real sensor is known by the map of `camera enroll`")?;
+                anyhow::ensure!(
+                    map.origin() == Origin::Hardware,
+                    "{}: the enrolled map is of a simulated sensor; `camera enroll --sensor rpicam --replace` measures the real one",
+                    path.display()
+                );
+                map.nuc_hash()
+            }
+        })
+    }
+}
+
+impl SourceArgs {
+    /// A simulated sensor of this size.
+    #[cfg(feature = "servers")]
+    pub(crate) fn simulated(size: FrameSize) -> Self {
+        let sensor = SensorArg { sensor: Kind::Simulated };
+        Self { sensor, sensor_size: size, rpicam_still: PathBuf::new() }
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.sensor.is_simulated()
+    }
+
+    /// See [`SensorArg::nuc_hash`].
+    pub(crate) fn nuc_hash(&self, config: &Path) -> anyhow::Result<Digest> {
+        self.sensor.nuc_hash(config)
     }
 
     /// What stands behind its exposures.
@@ -60,7 +106,7 @@ impl SourceArgs {
     pub(crate) fn open(&self, config: &Path, view: View) -> anyhow::Result<Box<dyn Sensor>> {
         let View { scene, exposure, first_frame } = view;
         let size = self.sensor_size;
-        Ok(match self.sensor {
+        Ok(match self.sensor.sensor {
             Kind::Simulated => {
                 let seed = device::simulated_seed(config, &mut OsRng)?;
                 Box::new(SimulatedImx477::new(SimulatedConfig { seed, size, scene, first_frame })?)

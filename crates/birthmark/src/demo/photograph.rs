@@ -16,7 +16,7 @@ use birthmark_service::random::OsRng;
 use super::children::Addresses;
 use super::folder::Folder;
 use super::report::Report;
-use crate::camera::{Opening, Session};
+use crate::camera::{Opening, Session, SourceArgs};
 use crate::terminal::Waiting;
 
 /// What was taken and registered.
@@ -54,8 +54,8 @@ pub(super) async fn camera(folder: &Folder, at: &Addresses, scene: Scene, size: 
         provision(&config, at, folder.token()).await?
     };
     device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
-    let opening =
-        Opening { config, data: None, aggregator_url: None, scene, size, frames: 1, element: ElementChoice::default() };
+    let (source, element) = (SourceArgs::simulated(size), ElementChoice::default());
+    let opening = Opening { config, data: None, aggregator_url: None, scene, source, frames: 1, element };
     Session::open(opening, Some(folder.token())).await
 }
 

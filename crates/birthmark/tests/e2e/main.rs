@@ -10,6 +10,8 @@ mod chaos;
 #[cfg(test)]
 mod core_dump;
 #[cfg(test)]
+mod daemon;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod edit;

@@ -262,6 +262,10 @@ impl Sensor for Rpicam {
         };
         Ok(Exposure { raw: shot.raw, metadata, picture: Picture::Developed(shot.jpeg) })
     }
+
+    fn number_from(&mut self, frame: u64) {
+        self.next_frame = frame;
+    }
 }
 
 impl Drop for Rpicam {

@@ -115,6 +115,10 @@ impl Sensor for SimulatedImx477 {
         let format = RawFormat { size: self.size, cfa: CFA, black, white: model::WHITE_LEVEL, colour: COLOUR };
         Ok(Exposure { raw: RawFrame::new(format, bytes)?, metadata: metadata(frame), picture: Picture::Undeveloped })
     }
+
+    fn number_from(&mut self, frame: u64) {
+        self.next_frame = frame;
+    }
 }
 
 impl fmt::Debug for SimulatedImx477 {

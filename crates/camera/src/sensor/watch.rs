@@ -193,6 +193,10 @@ impl Sensor for Watch {
         Err(WatchError::Idle(self.config.patience).into())
     }
 
+    fn number_from(&mut self, frame: u64) {
+        self.next_frame = frame;
+    }
+
     fn kept(&mut self) {
         if let Some(given) = self.given.take()
             && let Err(error) = self.done.add(given)

@@ -13,6 +13,7 @@ use birthmark_service::backoff::Backoff;
 use birthmark_service::client::{Answer, ClientError};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rand_core::CryptoRng;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::seal::{NotSealed, Numbers};
@@ -44,6 +45,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         wait: Duration,
         on_step: OnStep<'_>,
     ) -> Result<Next, QueueError> {
+        let _under_way = self.pulse.begin(claimed.photo.id, Instant::now());
         match (claimed.photo.state, claimed.photo.receipt) {
             (PhotoState::Queued, _) => self.submit(claimed, wait, on_step).await,
             (PhotoState::Sent, Some(receipt)) => self.follow(claimed, receipt, on_step).await,

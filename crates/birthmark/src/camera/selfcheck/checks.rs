@@ -122,7 +122,7 @@ pub(super) fn clock_floor(config: &Path) -> UnixSeconds {
 }
 
 /// Whether a time server has set the clock since the system started.
-pub(super) fn is_synchronised() -> bool {
+pub(crate) fn is_synchronised() -> bool {
     Path::new(SYNCHRONISED).exists()
 }
 
