@@ -89,6 +89,8 @@ pub struct Photo {
     pub state: PhotoState,
     /// By which the aggregator is asked about it.
     pub receipt: Option<Uuid>,
+    /// Who has it or may have it: scheme, host and port.
+    pub aggregator: Option<String>,
     /// Where the registry has it, once confirmed.
     pub recorded: Option<Recorded>,
     /// The proof, relative to the data folder, once it is there.
@@ -231,10 +233,17 @@ impl Queue {
         self.write(move |conn| claim::release(conn, id)).await
     }
 
-    /// Stores a row's first token. If it has one already, that one is given back instead.
-    pub(crate) async fn first_token(&self, id: PhotoId, token: &Sealed) -> Result<Claimed, QueueError> {
-        let token = TokenJson::from(token);
-        Ok(self.database.write(move |conn| claim::first_token(conn, id, &token)).await?)
+    /// Stores a row's first token and to whom it is going to be sent. If it has one already, that one is given
+    /// back instead.
+    pub(crate) async fn first_token(&self, id: PhotoId, token: &Sealed, to: &str) -> Result<Claimed, QueueError> {
+        let (token, to) = (TokenJson::from(token), to.to_owned());
+        Ok(self.database.write(move |conn| claim::first_token(conn, id, &token, &to)).await?)
+    }
+
+    /// Stores to whom a claimed row's token is going to be sent.
+    pub(crate) async fn send_to(&self, claimed: &Claimed, to: &str) -> Result<(), QueueError> {
+        let (id, token, to) = (claimed.photo.id, claimed.token_text.clone(), to.to_owned());
+        Ok(self.database.write(move |conn| claim::send_to(conn, id, token.as_deref(), &to)).await?)
     }
 
     /// Applies what became of a claimed row and lets go of it. Nothing happens if its token has been
@@ -266,7 +275,10 @@ impl Queue {
 
 const DATABASE_FILE: &str = "queue.db";
 const LOCK_FILE: &str = "queue.lock";
-const MIGRATIONS: &[Migration] = &[Migration { name: "V1__photos", sql: include_str!("../migrations/V1__photos.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "V1__photos", sql: include_str!("../migrations/V1__photos.sql") },
+    Migration { name: "V2__aggregator", sql: include_str!("../migrations/V2__aggregator.sql") },
+];
 
 #[cfg(test)]
 mod tests;

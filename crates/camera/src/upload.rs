@@ -6,8 +6,8 @@
 //!
 //! `docs/PROTOCOL.md` sections 2 and 5. A token is on disk before it is first sent, and the same one is
 //! sent until its receipt ends: whatever is lost on the way, there is one submission, and one token for a
-//! number. Errors are tried
-//! again with back-off and jitter, forever; only what would be refused for ever is parked.
+//! number. Errors are tried again with back-off and jitter, forever; only what would be refused for ever is
+//! parked. Where there are several aggregators, `aggregators` says who is asked.
 //!
 //! ```text
 //! POST /api/v1/submit            Prefer: wait=30      queued ones
@@ -16,6 +16,7 @@
 //! GET  /network.json                                  when the authority's key has changed
 //! ```
 
+mod aggregators;
 mod attempt;
 mod pulse;
 mod request;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use birthmark_core::time::Clock;
-use birthmark_service::client::{ClientOptions, ClientSetupError, HttpClient};
+use birthmark_service::client::{ClientOptions, ClientSetupError};
 use birthmark_service::random::OsRng;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -43,6 +44,7 @@ use crate::queue::{Claimed, Hold, Photo, PhotoId, PhotoState, Queue, QueueError,
 
 pub use request::{body, submission};
 
+use aggregators::Aggregators;
 use attempt::Next;
 use pulse::Pulse;
 
@@ -54,8 +56,8 @@ pub struct UploadSettings<R = OsRng> {
     pub queue: Queue,
     /// Who seals.
     pub sealer: Arc<Sealer<R>>,
-    /// `http://host[:port]`, usually `Credentials::aggregator_url`.
-    pub aggregator_url: String,
+    /// `http://host[:port]` each, the preferred one first, usually `Credentials::aggregator_url` alone.
+    pub aggregators: Vec<String>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// How patient to be.
@@ -77,6 +79,8 @@ pub struct UploadOptions {
     pub poll_max: Duration,
     /// Tokens sealed for one photograph before it is parked.
     pub max_seals: u32,
+    /// How long an aggregator must have failed before another is given what it may have taken in.
+    pub move_after: Duration,
     /// How long an answer may take beyond the wait that was asked for.
     pub answer_time: Duration,
     /// Limits of a call. Its time limit must exceed the longest `Prefer: wait` and `answer_time`.
@@ -93,16 +97,18 @@ impl Default for UploadOptions {
             poll_base: Duration::from_millis(250),
             poll_max: Duration::from_secs(10),
             max_seals: 3,
+            move_after: Duration::from_mins(5),
             answer_time: Duration::from_secs(10),
             client: ClientOptions { max_response: 512 * 1024, ..ClientOptions::default() },
         }
     }
 }
 
-/// Brings photographs of one queue to one aggregator.
+/// Brings photographs of one queue to an aggregator: the one that answers, and no two the same photograph as
+/// long as that can be helped.
 pub struct Uploader<R = OsRng> {
     settings: UploadSettings<R>,
-    client: HttpClient,
+    aggregators: Aggregators,
     /// Held while a newer network file is looked for.
     renewal: tokio::sync::Mutex<()>,
     pulse: Pulse,
@@ -153,10 +159,11 @@ enum WhenEmpty {
 }
 
 impl<R: CryptoRng + Send + 'static> Uploader<R> {
-    /// Checks the aggregator's address; connects when first used.
+    /// Checks the aggregators' addresses; connects when one is first used.
     pub fn new(settings: UploadSettings<R>) -> Result<Self, ClientSetupError> {
-        let client = HttpClient::new(&settings.aggregator_url, &settings.options.client)?;
-        Ok(Self { settings, client, renewal: tokio::sync::Mutex::default(), pulse: Pulse::new(Instant::now()) })
+        let now = Instant::now();
+        let aggregators = Aggregators::new(&settings.aggregators, &settings.options.client, now)?;
+        Ok(Self { settings, aggregators, renewal: tokio::sync::Mutex::default(), pulse: Pulse::new(now) })
     }
 
     /// Tries one photograph, due or not. Without `wait` once, with it until its proof is there, it is
@@ -282,13 +289,13 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
 
 impl<R> fmt::Debug for Uploader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Uploader").field("aggregator", &self.client.origin()).finish_non_exhaustive()
+        f.debug_struct("Uploader").field("aggregators", &self.settings.aggregators).finish_non_exhaustive()
     }
 }
 
 impl<R> fmt::Debug for UploadSettings<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UploadSettings").field("aggregator", &self.aggregator_url).finish_non_exhaustive()
+        f.debug_struct("UploadSettings").field("aggregators", &self.aggregators).finish_non_exhaustive()
     }
 }
 

@@ -21,9 +21,10 @@ pub(crate) struct CameraArgs {
     /// Folder of queue and photographs. The default is the configuration's own.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to submit, if not where the configuration says.
-    #[arg(long, env = "AGGREGATOR_URL", value_name = "URL")]
-    aggregator_url: Option<String>,
+    /// Where to submit, if not where the configuration says. Given several times, or with commas between them, the
+    /// next one is used when one does not answer.
+    #[arg(long, env = "AGGREGATOR_URL", value_name = "URL", value_delimiter = ',')]
+    aggregator_url: Vec<String>,
     #[command(flatten)]
     source: SourceArgs,
     /// A JPEG that the simulated sensor looks at. Without it, a scene of its own.
@@ -43,7 +44,7 @@ impl CameraArgs {
         Opening {
             config: self.config.clone(),
             data: self.data.clone(),
-            aggregator_url: self.aggregator_url.clone(),
+            aggregators: self.aggregator_url.clone(),
             scene: self.scene.clone().map_or(Scene::Procedural, Scene::Photograph),
             source: self.source.clone(),
             frames,

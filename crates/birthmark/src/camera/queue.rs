@@ -224,6 +224,7 @@ fn describe(photo: &Photo) -> Value {
         "processed_hash": photo.photo.hashes.processed,
         "image_data_hash": photo.photo.hashes.image_data,
         "receipt_id": photo.receipt,
+        "aggregator": photo.aggregator,
         "tx_id": photo.recorded.map(|recorded| recorded.tx_id),
         "block_height": photo.recorded.map(|recorded| recorded.block_height),
         "proof": photo.proof,

@@ -35,9 +35,9 @@ pub(crate) struct SelfcheckArgs {
     /// Folder of queue and photographs. The default is the configuration's own.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The aggregator to ask, if not the one of the configuration.
-    #[arg(long, env = "AGGREGATOR_URL", value_name = "URL")]
-    aggregator_url: Option<String>,
+    /// The aggregators to ask, if not the one of the configuration.
+    #[arg(long, env = "AGGREGATOR_URL", value_name = "URL", value_delimiter = ',')]
+    aggregator_url: Vec<String>,
     #[command(flatten)]
     element: ElementArgs,
     #[command(flatten)]
@@ -53,14 +53,19 @@ pub(crate) struct SelfcheckArgs {
 pub(crate) fn run(args: &SelfcheckArgs) -> anyhow::Result<ExitCode> {
     let data = args.data.clone().unwrap_or_else(|| folder_of(&args.config).to_owned());
     let configured = checks::configuration(&args.config, &args.element.choice());
-    let aggregator = args.aggregator_url.clone().or(configured.aggregator_url);
+    let aggregators = match args.aggregator_url.as_slice() {
+        [] => vec![configured.aggregator_url],
+        given => given.iter().cloned().map(Some).collect(),
+    };
     let mut checks = vec![
         configured.check,
         checks::clock(SystemClock.now(), checks::clock_floor(&args.config), clock_is_synchronised()),
         checks::disk(&data),
         block_on(async { Ok(checks::queue(&data).await) })?,
-        block_on(async { Ok(checks::network(aggregator.as_deref()).await) })?,
     ];
+    for aggregator in &aggregators {
+        checks.push(block_on(async { Ok(checks::network(aggregator.as_deref()).await) })?);
+    }
     if !args.source.is_simulated() {
         checks.push(checks::defect_correction(Path::new(DEFECT_CORRECTION)));
     }

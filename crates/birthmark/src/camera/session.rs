@@ -29,8 +29,8 @@ pub(crate) struct Opening {
     pub(crate) config: PathBuf,
     /// Folder of queue and photographs, if not the configuration's own.
     pub(crate) data: Option<PathBuf>,
-    /// Where to submit, if not where the configuration says.
-    pub(crate) aggregator_url: Option<String>,
+    /// Where to submit, the preferred one first; without any, where the configuration says.
+    pub(crate) aggregators: Vec<String>,
     /// What the simulated sensor looks at.
     pub(crate) scene: Scene,
     /// Where exposures come from.
@@ -85,12 +85,13 @@ impl Session {
         };
         let (camera, recovery) = Camera::open(settings)?;
         tracing::debug!(?recovery, "camera opened");
-        let url = opening.aggregator_url.unwrap_or_else(|| credentials.aggregator_url().to_owned());
+        let own = || vec![credentials.aggregator_url().to_owned()];
+        let aggregators = if opening.aggregators.is_empty() { own() } else { opening.aggregators };
         let uploader = Uploader::new(UploadSettings {
             data,
             queue: queue.clone(),
             sealer: Arc::new(Sealer::new(Arc::clone(&credentials), OsRng)),
-            aggregator_url: url,
+            aggregators,
             clock: Arc::new(SystemClock),
             options: UploadOptions::default(),
         })?;

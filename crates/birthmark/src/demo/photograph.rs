@@ -55,7 +55,7 @@ pub(super) async fn camera(folder: &Folder, at: &Addresses, scene: Scene, size: 
     };
     device::write_config(&config, &provisioned, IfProvisioned::ReplaceSameSerial)?;
     let (source, element) = (SourceArgs::simulated(size), ElementChoice::default());
-    let opening = Opening { config, data: None, aggregator_url: None, scene, source, frames: 1, element };
+    let opening = Opening { config, data: None, aggregators: Vec::new(), scene, source, frames: 1, element };
     Session::open(opening, Some(folder.token())).await
 }
 

@@ -85,6 +85,18 @@ fn without_an_aggregator_photographs_are_queued_and_go_out_later() {
 }
 
 #[test]
+fn next_aggregator_is_used_when_the_first_does_not_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(&folder.path().join("demo"), &[]);
+    demo.result();
+    let config = config(&demo);
+    let both = format!("http://127.0.0.1:1,{}", demo.ready["aggregator"].as_str().unwrap());
+    let output = capture(&config, &["--continuous", "3", "--wait", "--json", "--aggregator-url", &both]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(json_lines(&output).pop().unwrap()["confirmed"], 3);
+}
+
+#[test]
 fn waiting_for_nobody_ends_with_3_and_keeps_the_photograph() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = Demo::start(&folder.path().join("demo"), &[]);

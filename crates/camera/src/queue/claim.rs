@@ -70,12 +70,18 @@ pub(super) fn release(conn: &Connection, id: PhotoId) -> rusqlite::Result<()> {
     conn.prepare_cached("UPDATE photo SET holder = NULL, held_until = NULL WHERE id = ?1")?.execute([id.0]).map(drop)
 }
 
-pub(super) fn first_token(conn: &Connection, id: PhotoId, token: &TokenJson) -> rusqlite::Result<Claimed> {
+pub(super) fn first_token(conn: &Connection, id: PhotoId, token: &TokenJson, to: &str) -> rusqlite::Result<Claimed> {
     conn.prepare_cached(
-        "UPDATE photo SET token = ?2, seals = seals + 1 WHERE id = ?1 AND token IS NULL AND state = 0",
+        "UPDATE photo SET token = ?2, aggregator = ?3, seals = seals + 1 WHERE id = ?1 AND token IS NULL AND state = 0",
     )?
-    .execute(params![id.0, row::text_of(token)?])?;
+    .execute(params![id.0, row::text_of(token)?, to])?;
     read(conn, id)
+}
+
+pub(super) fn send_to(conn: &Connection, id: PhotoId, token: Option<&str>, to: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE photo SET aggregator = ?3 WHERE id = ?1 AND token IS ?2 AND state < 2")?
+        .execute(params![id.0, token, to])
+        .map(drop)
 }
 
 pub(super) fn unfinished(conn: &Connection) -> rusqlite::Result<u64> {

@@ -32,6 +32,10 @@ pub(crate) enum Change {
     Parked { reason: String },
     /// No answer that settles anything.
     Failed { error: String, next_try: UnixSeconds },
+    /// The same, and it is certain that nobody has taken the token in.
+    NotTaken { error: String, next_try: UnixSeconds },
+    /// Whoever gave the receipt cannot be asked any more: to be sent to another, with the same token.
+    Moved { reason: String },
 }
 
 pub(super) fn insert(conn: &Connection, photo: &NewPhoto) -> rusqlite::Result<PhotoId> {
@@ -78,7 +82,7 @@ pub(super) fn counts(conn: &Connection) -> rusqlite::Result<Counts> {
 
 pub(super) fn unpark(conn: &Connection, id: PhotoId) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE photo SET state = 0, receipt = NULL, seals = 0, attempts = 0, next_try = 0 WHERE id = ?1 AND state = 3",
+        "UPDATE photo SET state = 0, receipt = NULL, aggregator = NULL, seals = 0, attempts = 0, next_try = 0 WHERE id = ?1 AND state = 3",
     )?
     .execute([id.0])
     .map(drop)
@@ -106,7 +110,8 @@ pub(super) fn apply(conn: &Connection, id: PhotoId, token: Option<&str>, change:
             run(set, &[&Whole(tx_id.0), &Whole(block_height.0), &proof.as_deref().and_then(Path::to_str)])
         }
         Change::Resealed { token, reason } => {
-            let set = "state = 0, receipt = NULL, token = ?3, seals = seals + 1, \
+            // The old token has ended, and nobody has the new one.
+            let set = "state = 0, receipt = NULL, aggregator = NULL, token = ?3, seals = seals + 1, \
                        attempts = 0, next_try = 0, last_error = ?4";
             run(set, &[&text_of(&TokenJson::from(token))?, reason])
         }
@@ -115,12 +120,20 @@ pub(super) fn apply(conn: &Connection, id: PhotoId, token: Option<&str>, change:
         Change::Failed { error, next_try } => {
             run("attempts = attempts + 1, last_error = ?3, next_try = ?4", &[error, &Whole(next_try.0)])
         }
+        Change::NotTaken { error, next_try } => {
+            let set = "aggregator = NULL, attempts = attempts + 1, last_error = ?3, next_try = ?4";
+            run(set, &[error, &Whole(next_try.0)])
+        }
+        Change::Moved { reason } => {
+            let set = "state = 0, receipt = NULL, aggregator = NULL, attempts = 0, next_try = 0, last_error = ?3";
+            run(set, &[reason])
+        }
     }
 }
 
 /// All that a [`Photo`] has, in the order that [`read`] takes it in.
 const COLUMNS: &str = "id, frame, taken_at, time_source, jpeg, dng, raw_hash, processed_hash, \
-     image_data_hash, state, receipt, tx_id, block_height, proof, last_error, attempts, next_try, seals";
+     image_data_hash, state, receipt, tx_id, block_height, proof, last_error, attempts, next_try, seals, aggregator";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Photo> {
     let hash = |at| row.get::<_, [u8; 32]>(at).map(ImageHash::from_bytes);
@@ -150,6 +163,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Photo> {
         attempts: row.get(15)?,
         next_try: UnixSeconds(whole(row, 16)?),
         seals: row.get(17)?,
+        aggregator: row.get(18)?,
     })
 }
 

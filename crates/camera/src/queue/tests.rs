@@ -50,6 +50,7 @@ fn own(now: u64) -> Hold {
 }
 
 const NOW: u64 = 1_000_000;
+const A: &str = "http://a.example";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_reads_back_and_survives_closing() {
@@ -125,8 +126,8 @@ async fn rows_wait_for_their_time_and_fresh_ones_go_first() {
 async fn first_token_stays_and_a_late_change_under_an_old_one_is_ignored() {
     let (_folder, queue) = open();
     let id = queue.insert(photo(1)).unwrap();
-    let stale = queue.first_token(id, &token(1)).await.unwrap();
-    assert_eq!(queue.first_token(id, &token(2)).await.unwrap().token, Some(token(1)));
+    let stale = queue.first_token(id, &token(1), A).await.unwrap();
+    assert_eq!(queue.first_token(id, &token(2), A).await.unwrap().token, Some(token(1)));
     queue.apply(&stale, Change::Resealed { token: token(3), reason: "token_used".to_owned() }).await.unwrap();
     queue.apply(&stale, Change::Resealed { token: token(4), reason: "token_used".to_owned() }).await.unwrap();
     queue.apply(&stale, Change::Parked { reason: "late".to_owned() }).await.unwrap();
@@ -150,7 +151,7 @@ async fn first_token_stays_and_a_late_change_under_an_old_one_is_ignored() {
 async fn parked_row_waits_for_a_person_and_starts_over_without_its_token() {
     let (_folder, queue) = open();
     let id = queue.insert(photo(1)).unwrap();
-    let claimed = queue.first_token(id, &token(1)).await.unwrap();
+    let claimed = queue.first_token(id, &token(1), A).await.unwrap();
     queue.apply(&claimed, Change::Parked { reason: "wrong_token".to_owned() }).await.unwrap();
     assert!(queue.claim(own(NOW), 9).await.unwrap().is_empty());
     assert_eq!(queue.photos(Some(PhotoState::Parked)).await.unwrap()[0].last_error.as_deref(), Some("wrong_token"));
@@ -163,12 +164,12 @@ async fn parked_row_waits_for_a_person_and_starts_over_without_its_token() {
 async fn binding_stays_with_its_token_and_both_are_erased_at_the_end() {
     let (folder, queue) = open();
     let (confirmed, parked) = (queue.insert(photo(1)).unwrap(), queue.insert(photo(2)).unwrap());
-    queue.first_token(confirmed, &bound(1)).await.unwrap();
-    queue.first_token(parked, &token(1)).await.unwrap();
+    queue.first_token(confirmed, &bound(1), A).await.unwrap();
+    queue.first_token(parked, &token(1), A).await.unwrap();
     queue.close().await;
 
     let queue = Queue::open(folder.path()).unwrap();
-    let claimed = queue.first_token(confirmed, &bound(9)).await.unwrap();
+    let claimed = queue.first_token(confirmed, &bound(9), A).await.unwrap();
     assert_eq!((claimed.token.clone(), claimed.photo.seals), (Some(bound(1)), 1));
     let shown = format!("{claimed:?}");
     assert!(!shown.contains("1f1f") && !shown.contains("31, 31"), "the inverse is not shown: {shown}");
@@ -178,7 +179,7 @@ async fn binding_stays_with_its_token_and_both_are_erased_at_the_end() {
     assert_eq!(queue.photo(confirmed).await.unwrap().state, PhotoState::Queued);
     let recorded = Recorded { tx_id: TxId(5), block_height: Height(6) };
     queue.apply(&claimed, Change::Confirmed { recorded, proof: None }).await.unwrap();
-    let claimed = queue.first_token(parked, &bound(9)).await.unwrap();
+    let claimed = queue.first_token(parked, &bound(9), A).await.unwrap();
     queue.apply(&claimed, Change::Resealed { token: bound(2), reason: "token_used".to_owned() }).await.unwrap();
     let claimed = queue.claim_one(own(NOW), parked).await.unwrap().unwrap();
     assert_eq!(claimed.token, Some(bound(2)));
@@ -201,7 +202,7 @@ async fn row_of_an_earlier_program_keeps_its_version_1_token() {
     queue.database.write(move |conn| conn.execute("UPDATE photo SET token = ?1, seals = 1", [text])).await.unwrap();
     queue.close().await;
     let queue = Queue::open(folder.path()).unwrap();
-    let claimed = queue.first_token(id, &bound(9)).await.unwrap();
+    let claimed = queue.first_token(id, &bound(9), A).await.unwrap();
     assert_eq!((claimed.token.clone(), claimed.photo.seals), (Some(token(1)), 1));
     queue.apply(&claimed, Change::Resealed { token: bound(2), reason: "token_used".to_owned() }).await.unwrap();
     assert_eq!(queue.claim_one(own(NOW), id).await.unwrap().unwrap().token, Some(bound(2)));

@@ -16,8 +16,9 @@ use rand_core::CryptoRng;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::aggregators::Aggregator;
 use super::seal::{NotSealed, Numbers};
-use super::verdict::{self, Asked, Reply, Verdict, Why};
+use super::verdict::{self, Asked, Reply, Taken, Verdict, Why};
 use super::{LONGEST_WAIT, OnStep, Uploader, request};
 use crate::capture::Step;
 use crate::device::Sealed;
@@ -61,13 +62,21 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
 
     async fn submit(&self, claimed: Claimed, wait: Duration, on_step: OnStep<'_>) -> Result<Next, QueueError> {
         let unsealed = claimed.token.is_none();
+        let sent_before = claimed.photo.aggregator.is_some();
+        let to = self.choose(&claimed);
+        // On disk before it is sent: what is sent again is this very token, and to the same aggregator.
         let claimed = if unsealed {
             match self.seal(&claimed.photo.photo.hashes, Numbers::GoOn).await {
-                // On disk before it is sent: what is sent again is this very token.
-                Ok(sealed) => self.settings.queue.first_token(claimed.photo.id, &sealed).await?,
+                Ok(sealed) => {
+                    let queue = &self.settings.queue;
+                    queue.first_token(claimed.photo.id, &sealed, to.client.origin()).await?
+                }
                 Err(error) => return self.not_sealed(&claimed, error, on_step).await,
             }
         } else {
+            if claimed.photo.aggregator.as_deref() != Some(to.client.origin()) {
+                self.settings.queue.send_to(&claimed, to.client.origin()).await?;
+            }
             claimed
         };
         // Without one after all, another process has ended the row meanwhile.
@@ -78,34 +87,60 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         let Photo { photo, .. } = &claimed.photo;
         let authority = self.settings.sealer.credentials().authority();
         let body = request::submission(authority, &photo.hashes, &token, photo.taken_at);
-        let call = self.client.post_json_with::<Reply>("/api/v1/submit", prefer(wait), &body);
-        let verdict = self.verdict_of(call, wait, Asked::Submit).await;
+        let call = to.client.post_json_with::<Reply>("/api/v1/submit", prefer(wait), &body);
+        let verdict = match self.verdict_of(to, call, wait, Asked::Submit).await {
+            Verdict::Again { error, retry_after, taken: Taken::No } if !sent_before => {
+                return self.not_taken(&claimed, to, error, retry_after, on_step).await;
+            }
+            verdict => verdict,
+        };
         if let Verdict::Pending { .. } | Verdict::Confirmed { receipt: Some(_), .. } = &verdict {
             on_step(Step::Submitted);
         }
-        self.conclude(claimed, verdict, on_step).await
+        self.conclude(claimed, to, verdict, on_step).await
     }
 
     async fn follow(&self, claimed: Claimed, receipt: Uuid, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+        let to = self.choose(&claimed);
+        if claimed.photo.aggregator.as_deref().is_some_and(|giver| giver != to.client.origin()) {
+            let reason = claimed.photo.last_error.clone().unwrap_or_else(|| "its aggregator is gone".to_owned());
+            return self.apply(&claimed, Change::Moved { reason }, Next::Now).await;
+        }
         let path = format!("/api/v1/submission/{}", receipt.hyphenated());
-        let verdict = self.verdict_of(self.client.get_json::<Reply>(&path), Duration::ZERO, Asked::Receipt).await;
-        self.conclude(claimed, verdict, on_step).await
+        let verdict = self.verdict_of(to, to.client.get_json::<Reply>(&path), Duration::ZERO, Asked::Receipt).await;
+        self.conclude(claimed, to, verdict, on_step).await
+    }
+
+    fn choose(&self, claimed: &Claimed) -> &Aggregator {
+        self.aggregators.choose(claimed.photo.aggregator.as_deref(), self.settings.options.move_after, Instant::now())
     }
 
     async fn verdict_of(
         &self,
+        aggregator: &Aggregator,
         call: impl Future<Output = Result<Answer<Reply>, ClientError>>,
         wait: Duration,
         asked: Asked,
     ) -> Verdict {
-        match tokio::time::timeout(wait.min(LONGEST_WAIT) + self.settings.options.answer_time, call).await {
+        let verdict = match tokio::time::timeout(wait.min(LONGEST_WAIT) + self.settings.options.answer_time, call).await
+        {
             Ok(Ok(answer)) => verdict::of_reply(answer.body),
             Ok(Err(error)) => verdict::of_error(&error, asked),
-            Err(_) => Verdict::Again { error: self.no_answer(), retry_after: None },
+            Err(_) => Verdict::Again { error: no_answer(aggregator), retry_after: None, taken: Taken::Perhaps },
+        };
+        if !matches!(verdict, Verdict::Again { .. }) {
+            self.aggregators.answered(aggregator, Instant::now());
         }
+        verdict
     }
 
-    async fn conclude(&self, claimed: Claimed, verdict: Verdict, on_step: OnStep<'_>) -> Result<Next, QueueError> {
+    async fn conclude(
+        &self,
+        claimed: Claimed,
+        from: &Aggregator,
+        verdict: Verdict,
+        on_step: OnStep<'_>,
+    ) -> Result<Next, QueueError> {
         match verdict {
             Verdict::Pending { receipt } => {
                 let attempts = if claimed.photo.state == PhotoState::Sent { claimed.photo.attempts } else { 0 };
@@ -142,7 +177,10 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
             }
             Verdict::Refused { reason } => self.park(&claimed, reason, on_step).await,
             Verdict::Forgotten => self.apply(&claimed, Change::Forgotten, Next::Now).await,
-            Verdict::Again { error, retry_after } => self.fail(&claimed, error, retry_after, on_step).await,
+            Verdict::Again { error, retry_after, .. } => {
+                self.rest(from, retry_after);
+                self.fail(&claimed, error, retry_after, on_step).await
+            }
         }
     }
 
@@ -193,12 +231,20 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         let hashes = &claimed.photo.photo.hashes;
         let path = format!("/api/v1/verify/{}?proof=1", hashes.processed);
         // The client's own time limit is for answers that are waited for; this one has none to wait for.
-        let call = tokio::time::timeout(self.settings.options.answer_time, self.client.get_json::<VerifyAnswer>(&path));
+        let from = self.choose(&claimed);
+        let call = tokio::time::timeout(self.settings.options.answer_time, from.client.get_json::<VerifyAnswer>(&path));
         let answer = match call.await {
             Ok(Ok(answer)) => answer.body,
-            Ok(Err(error)) => return self.fail(&claimed, error.to_string(), error.retry_after(), on_step).await,
-            Err(_) => return self.fail(&claimed, self.no_answer(), None, on_step).await,
+            Ok(Err(error)) => {
+                self.rest(from, error.retry_after());
+                return self.fail(&claimed, error.to_string(), error.retry_after(), on_step).await;
+            }
+            Err(_) => {
+                self.rest(from, None);
+                return self.fail(&claimed, no_answer(from), None, on_step).await;
+            }
         };
+        self.aggregators.answered(from, Instant::now());
         // The best record may be another than ours, where somebody else has registered the same hashes:
         // then that one is told, so that record and proof agree.
         let found = answer.record.and_then(|record| {
@@ -253,6 +299,35 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         self.apply(claimed, Change::Failed { error, next_try }, Next::Later(pause)).await
     }
 
+    /// Nobody has it: another aggregator may be asked at once.
+    async fn not_taken(
+        &self,
+        claimed: &Claimed,
+        by: &Aggregator,
+        error: String,
+        retry_after: Option<Duration>,
+        on_step: OnStep<'_>,
+    ) -> Result<Next, QueueError> {
+        let options = &self.settings.options;
+        let (next, pause) = if self.rest(by, retry_after) {
+            (Next::Now, Duration::ZERO)
+        } else {
+            let pause = self.pause(options.retry_base, options.retry_max, claimed.photo.attempts);
+            let pause = pause.max(retry_after.unwrap_or_default());
+            (Next::Later(pause), pause)
+        };
+        on_step(Step::Waiting { reason: error.clone() });
+        self.apply(claimed, Change::NotTaken { error, next_try: self.at(pause) }, next).await
+    }
+
+    /// Leaves an aggregator alone for a while; true if there is another to be asked.
+    fn rest(&self, aggregator: &Aggregator, retry_after: Option<Duration>) -> bool {
+        let options = &self.settings.options;
+        let pause =
+            |failures| self.pause(options.retry_base, options.retry_max, failures).max(retry_after.unwrap_or_default());
+        self.aggregators.failed(aggregator, Instant::now(), pause)
+    }
+
     async fn apply(&self, claimed: &Claimed, change: Change, next: Next) -> Result<Next, QueueError> {
         self.settings.queue.apply(claimed, change).await?;
         Ok(next)
@@ -276,10 +351,6 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         Step::TokenSealed { version: sealed.version(), table, key_index, element }
     }
 
-    pub(super) fn no_answer(&self) -> String {
-        format!("{} did not answer in time", self.client.origin())
-    }
-
     /// Exponential with full jitter.
     fn pause(&self, base: Duration, longest: Duration, attempts: u32) -> Duration {
         let cap = base.saturating_mul(1 << attempts.min(16)).min(longest);
@@ -291,6 +362,10 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         let seconds = pause.as_secs() + u64::from(pause.subsec_nanos() > 0);
         UnixSeconds(self.settings.clock.now().0.saturating_add(seconds))
     }
+}
+
+pub(super) fn no_answer(aggregator: &Aggregator) -> String {
+    format!("{} did not answer in time", aggregator.client.origin())
 }
 
 /// Attempts, some ten minutes, after which a token is sealed for the key that was refused.

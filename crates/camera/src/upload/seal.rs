@@ -14,6 +14,7 @@ use birthmark_core::network::{EndorsementKeyId, MAX_FILE_LEN};
 use birthmark_service::client::{ClientOptions, HttpClient};
 use rand_core::CryptoRng;
 
+use super::attempt::no_answer;
 use super::{Uploader, request};
 use crate::device::{NetworkFile, RenewalError, SealError, Sealed};
 use crate::queue::PhotoHashes;
@@ -83,7 +84,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         if is_renewed() {
             return Ok(());
         }
-        let origin = self.client.origin();
+        let origin = self.aggregators.current().client.origin();
         let offered = match self.offered_network().await {
             Ok(offered) => offered,
             Err(error) => {
@@ -106,11 +107,12 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
     /// The network file that the aggregator hands on; it may hand on none (`404`).
     async fn offered_network(&self) -> Result<Vec<u8>, String> {
         let options = ClientOptions { max_response: MAX_FILE_LEN, ..self.settings.options.client.clone() };
-        let client = HttpClient::new(&self.settings.aggregator_url, &options).map_err(|error| error.to_string())?;
+        let current = self.aggregators.current();
+        let client = HttpClient::new(&current.url, &options).map_err(|error| error.to_string())?;
         match tokio::time::timeout(self.settings.options.answer_time, client.get_bytes("/network.json")).await {
             Ok(Ok(answer)) => Ok(answer.body.into()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(self.no_answer()),
+            Err(_) => Err(no_answer(current)),
         }
     }
 

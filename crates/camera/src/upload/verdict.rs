@@ -55,7 +55,16 @@ pub(super) enum Verdict {
     /// The receipt is not known there.
     Forgotten,
     /// No verdict.
-    Again { error: String, retry_after: Option<Duration> },
+    Again { error: String, retry_after: Option<Duration>, taken: Taken },
+}
+
+/// Whether an aggregator that gave no verdict may have the submission all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It never got it, or said that it does not take it now.
+    No,
+    /// The answer was lost, or is none.
+    Perhaps,
 }
 
 /// Why another token is asked for.
@@ -90,7 +99,8 @@ pub(super) fn of_reply(reply: Reply) -> Verdict {
         }
         (SubmissionStatus::PendingValidation | SubmissionStatus::Validated | SubmissionStatus::Rejected, None, _)
         | (SubmissionStatus::Confirmed, _, None) => {
-            Verdict::Again { error: "the aggregator's answer lacks fields".to_owned(), retry_after: None }
+            let error = "the aggregator's answer lacks fields".to_owned();
+            Verdict::Again { error, retry_after: None, taken: Taken::Perhaps }
         }
     }
 }
@@ -101,7 +111,20 @@ pub(super) fn of_error(error: &ClientError, asked: Asked) -> Verdict {
     match (asked, status) {
         (Asked::Submit, Some(400 | 403 | 413 | 415 | 422)) => Verdict::Refused { reason: error.to_string() },
         (Asked::Receipt, Some(404 | 422)) => Verdict::Forgotten,
-        _ => Verdict::Again { error: error.to_string(), retry_after: error.retry_after() },
+        _ => Verdict::Again { error: error.to_string(), retry_after: error.retry_after(), taken: taken(error) },
+    }
+}
+
+/// A server error, and what looks like one of a server in between, may come after the submission was stored.
+fn taken(error: &ClientError) -> Taken {
+    match error {
+        ClientError::Connect { .. } | ClientError::Request { .. } => Taken::No,
+        ClientError::Status { status, .. } if matches!(status.as_u16(), 300..=407 | 409..=499 | 503) => Taken::No,
+        ClientError::Status { .. }
+        | ClientError::Timeout { .. }
+        | ClientError::Broken { .. }
+        | ClientError::TooLarge { .. }
+        | ClientError::Malformed { .. } => Taken::Perhaps,
     }
 }
 
@@ -211,6 +234,16 @@ mod tests {
         assert_eq!(of_error(&error(404), Asked::Receipt), Verdict::Forgotten);
         assert!(matches!(of_error(&error(400), Asked::Receipt), Verdict::Again { .. }));
         let timeout = ClientError::Timeout { origin: "http://a".to_owned() };
-        assert!(matches!(of_error(&timeout, Asked::Submit), Verdict::Again { .. }));
+        assert!(matches!(of_error(&timeout, Asked::Submit), Verdict::Again { taken: Taken::Perhaps, .. }));
+        let taken = |status| match of_error(&error(status), Asked::Submit) {
+            Verdict::Again { taken, .. } => taken,
+            other => panic!("{other:?}"),
+        };
+        for status in [301, 401, 404, 405, 425, 429, 503] {
+            assert_eq!(taken(status), Taken::No, "{status}");
+        }
+        for status in [408, 500, 502, 504] {
+            assert_eq!(taken(status), Taken::Perhaps, "{status}");
+        }
     }
 }

@@ -111,12 +111,16 @@ impl Field {
     }
 
     pub(crate) fn uploader_with(&self, url: &str, options: UploadOptions) -> Uploader<OsRng> {
+        self.uploader_to(&[url], options)
+    }
+
+    pub(crate) fn uploader_to(&self, urls: &[&str], options: UploadOptions) -> Uploader<OsRng> {
         let client = ClientOptions { request_timeout: 2 * DEADLINE, ..options.client };
         Uploader::new(UploadSettings {
             data: self.path().to_owned(),
             queue: self.queue.clone(),
             sealer: Arc::new(Sealer::new(Arc::new(self.credentials()), OsRng)),
-            aggregator_url: url.to_owned(),
+            aggregators: urls.iter().map(|url| (*url).to_owned()).collect(),
             clock: Arc::new(self.clock.clone()),
             options: UploadOptions { client, ..options },
         })

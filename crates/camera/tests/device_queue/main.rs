@@ -7,6 +7,8 @@ mod authority;
 #[cfg(test)]
 mod capture;
 #[cfg(test)]
+mod fail_over;
+#[cfg(test)]
 mod field;
 #[cfg(test)]
 mod provision;
