@@ -34,6 +34,7 @@ use crate::device::ElementKind;
 use crate::dng::{self, DngWriteError};
 use crate::durable_file::{DurableFileError, IfTaken, write_durably};
 use crate::exif::{CaptureDetails, CaptureTime, ExifError, TimeSource};
+use crate::fault;
 use crate::jpeg::{self, JpegError};
 use crate::queue::{NewPhoto, PhotoHashes, PhotoId, Queue, QueueError};
 use crate::raw_frame::RawFrame;
@@ -241,17 +242,20 @@ impl<S: Sensor> Camera<S> {
             return Err(CaptureError::Source(metadata.origin));
         }
         let frame = self.number(metadata.frame)?;
+        fault::reached("exposed");
         on_step(Step::RawCaptured { size: raw.format().size, origin: metadata.origin });
         let time = CaptureTime { at: self.settings.clock.now(), source: self.settings.time_source };
         let details = CaptureDetails { metadata: &metadata, time };
         let files = Files::of(frame);
         let made = files.write(&self.settings.data, &raw, picture, &details)?;
+        fault::reached("both files kept");
         on_step(Step::RawHashed { hash: made.hashes.raw, element: self.settings.element });
         on_step(Step::JpegProcessed { bytes: made.jpeg_bytes });
         on_step(Step::ProcessedHashed { hash: made.hashes.processed });
         let Files { jpeg, dng } = files;
         let (taken_at, time_source) = (time.at, time.source);
         let captured = self.enqueue(NewPhoto { frame, taken_at, time_source, jpeg, dng, hashes: made.hashes })?;
+        fault::reached("row kept");
         self.settings.sensor.kept();
         on_step(Step::Queued);
         Ok(captured)

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::fault;
+
 /// What to do when the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfTaken {
@@ -63,9 +65,12 @@ pub fn write_durably(
         _ => Path::new("."),
     };
     let partial = Partial(folder.join(partial_name(name)));
-    let written = partial.fill(content).and_then(|()| partial.publish(path, if_taken)).and_then(|()| {
+    let written = partial.fill(path, content).and_then(|()| partial.publish(path, if_taken)).and_then(|()| {
+        fault::reached_with(path, "renamed");
         // Without this the new name may be lost with the power, though the bytes are not.
-        File::open(folder)?.sync_all()
+        File::open(folder)?.sync_all()?;
+        fault::reached_with(path, "kept");
+        Ok(())
     });
     written.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => DurableFileError::Taken { path: path.to_owned() },
@@ -91,11 +96,15 @@ pub fn remove_leftovers(folder: &Path) -> io::Result<usize> {
 struct Partial(PathBuf);
 
 impl Partial {
-    fn fill(&self, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    fn fill(&self, path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).open(&self.0)?;
         let mut writer = BufWriter::with_capacity(1 << 18, file);
         content(&mut writer)?;
-        writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        fault::reached_with(path, "written");
+        file.sync_all()?;
+        fault::reached_with(path, "synced");
+        Ok(())
     }
 
     fn publish(&self, path: &Path, if_taken: IfTaken) -> io::Result<()> {

@@ -16,6 +16,7 @@ pub mod device;
 pub mod dng;
 pub mod durable_file;
 pub mod exif;
+mod fault;
 mod ifd;
 pub mod isp;
 pub mod jpeg;

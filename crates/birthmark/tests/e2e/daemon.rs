@@ -55,6 +55,17 @@ impl Daemon {
         panic!("the daemon ended before its event `{name}`");
     }
 
+    /// Waits for one of two events; its name and the event.
+    pub(crate) fn either<'a>(&mut self, one: &'a str, other: &'a str) -> (&'a str, Value) {
+        for line in &mut self.lines {
+            let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if let Some(name) = [one, other].into_iter().find(|name| event["event"] == *name) {
+                return (name, event);
+            }
+        }
+        panic!("the daemon ended before its event `{one}` or `{other}`");
+    }
+
     /// Waits for a step whose line begins so.
     fn step(&mut self, begin: &str) {
         while !self.event("step")["text"].as_str().unwrap().starts_with(begin) {}

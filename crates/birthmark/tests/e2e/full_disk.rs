@@ -11,11 +11,11 @@ use crate::installation::{json_lines, run, stderr};
 use crate::validators::Four;
 
 /// A small file system over a node's folder, gone when dropped.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// None where this machine does not let one be mounted.
-    fn over(folder: &Path) -> Option<Self> {
+    pub(crate) fn over(folder: &Path) -> Option<Self> {
         let aside = folder.with_extension("aside");
         std::fs::rename(folder, &aside).unwrap();
         std::fs::create_dir(folder).unwrap();

@@ -18,6 +18,8 @@ mod edit;
 #[cfg(test)]
 mod enroll;
 #[cfg(test)]
+mod field;
+#[cfg(test)]
 mod fsck;
 #[cfg(test)]
 mod full_disk;
@@ -45,6 +47,8 @@ mod once;
 mod openapi;
 #[cfg(test)]
 mod operator;
+#[cfg(test)]
+mod power_cut;
 #[cfg(test)]
 mod privacy;
 #[cfg(test)]

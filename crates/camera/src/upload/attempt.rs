@@ -23,6 +23,7 @@ use super::{LONGEST_WAIT, OnStep, Uploader, request};
 use crate::capture::Step;
 use crate::device::Sealed;
 use crate::durable_file::{IfTaken, write_durably};
+use crate::fault;
 use crate::queue::{Change, Claimed, Photo, PhotoState, QueueError, Recorded};
 
 /// When to come back to a photograph.
@@ -68,6 +69,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         let claimed = if unsealed {
             match self.seal(&claimed.photo.photo.hashes, Numbers::GoOn).await {
                 Ok(sealed) => {
+                    fault::reached("token sealed");
                     let queue = &self.settings.queue;
                     queue.first_token(claimed.photo.id, &sealed, to.client.origin()).await?
                 }
@@ -84,6 +86,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
         if unsealed {
             on_step(self.sealed_step(&token));
         }
+        fault::reached("token kept");
         let Photo { photo, .. } = &claimed.photo;
         let authority = self.settings.sealer.credentials().authority();
         let body = request::submission(authority, &photo.hashes, &token, photo.taken_at);
@@ -94,6 +97,7 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
             }
             verdict => verdict,
         };
+        fault::reached("answered");
         if let Verdict::Pending { .. } | Verdict::Confirmed { receipt: Some(_), .. } = &verdict {
             on_step(Step::Submitted);
         }
@@ -147,7 +151,9 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
                 let options = &self.settings.options;
                 let pause = self.pause(options.poll_base, options.poll_max, attempts);
                 let change = Change::Sent { receipt, next_try: self.at(pause) };
-                self.apply(&claimed, change, Next::Later(pause)).await
+                let next = self.apply(&claimed, change, Next::Later(pause)).await?;
+                fault::reached("receipt kept");
+                Ok(next)
             }
             Verdict::Confirmed { receipt, recorded, proof } => {
                 if receipt.is_some() {
@@ -270,7 +276,9 @@ impl<R: CryptoRng + Send + 'static> Uploader<R> {
     ) -> Result<Next, QueueError> {
         let stored = proof.is_some();
         let next = if stored { Next::Confirmed } else { Next::Now };
+        fault::reached("proof kept");
         let next = self.apply(&claimed, Change::Confirmed { recorded, proof }, next).await?;
+        fault::reached("confirmation kept");
         if stored {
             on_step(Step::ProofStored);
         }
