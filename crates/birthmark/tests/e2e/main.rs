@@ -48,6 +48,8 @@ mod openapi;
 #[cfg(test)]
 mod operator;
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod privacy;
