@@ -24,6 +24,7 @@ pub use self::foresee::{BadBlocks, Tree};
 use self::judged::{Judged, StateId};
 pub use self::reading::{Found, IndexProof, Reading};
 pub use self::rebuild::Rebuilt;
+use self::view::Base;
 pub use self::view::View;
 use crate::apply::{self, Changes, InvalidBlock};
 use crate::endorsements::Endorsements;
@@ -43,6 +44,8 @@ pub struct Ledger {
     store: Arc<Store>,
     /// None after a commit that failed: what is on disk is unknown then.
     writer: Mutex<Option<Writer>>,
+    /// The index after the last committed block, for those who do not write.
+    index: ArcSwap<(Height, Trie)>,
     head: ArcSwap<Head>,
 }
 
@@ -160,10 +163,11 @@ impl Ledger {
         };
         let base = if network.act_count() == 0 { network } else { Arc::new(network.before_acts().clone()) };
         let constitution = Constitution::load(&Constitution::new(Arc::clone(&base)), &store.reader())?;
+        let index = ArcSwap::from_pointee((head.height, writer.trie.clone()));
         let (endorsements, writer) = (Endorsements::default(), Mutex::new(Some(writer)));
         let judged = Judged::new(head.height, StateId::opened(&head));
         let (constitution, head) = (ArcSwap::from_pointee(constitution), ArcSwap::from_pointee(head));
-        Ok(Self { base, constitution, endorsements, judged, store, writer, head })
+        Ok(Self { base, constitution, endorsements, judged, store, writer, index, head })
     }
 
     /// The network that this is the ledger of, as it is after the last durably applied block.
@@ -186,7 +190,11 @@ impl Ledger {
         let known = self.constitution.load_full();
         let store = self.store.reader();
         let constitution = Constitution::load(&known, &store)?;
-        View::new(&self.endorsements, &self.judged, constitution, store)
+        let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
+        // The store's state and the index are taken one after the other, and may be of different blocks.
+        let index = self.index.load();
+        let trie = (index.0 == base.height).then(|| index.1.clone());
+        Ok(View::new(&self.endorsements, &self.judged, constitution, Base { store, head: base, trie }))
     }
 
     /// The last durably applied block.
@@ -226,9 +234,9 @@ impl Ledger {
     ) -> Result<Option<(Head, Arc<Changes>)>, LedgerError> {
         let writer = place.as_mut().ok_or(LedgerError::Broken)?;
         let view = self.view()?;
-        let expected = view.base.height.0 + 1;
+        let expected = view.base.head.height.0 + 1;
         if block.height.0 < expected {
-            let known = view.store.block(block.height)?;
+            let known = view.base.store.block(block.height)?;
             if known.is_some_and(|known| known.digest != block.digest) {
                 return Err(LedgerError::Fork(block.height.0));
             }
@@ -240,7 +248,10 @@ impl Ledger {
         let changes = view.decided(block)?.map_err(|cause| LedgerError::Invalid { height: block.height.0, cause })?;
         let frame = frame::of(view.rules().network, block.header, block.payload, &changes);
         let id = BlockId { digest: block.digest, parent: block.parent, frame };
-        let head = writer.commit(&self.store, &view.store, &changes, &id).inspect_err(|_| *place = None)?;
+        let committed = writer.commit(&self.store, &view.base.store, &changes, &id);
+        let index = (block.height, writer.trie.clone());
+        let head = committed.inspect_err(|_| *place = None)?;
+        self.index.store(Arc::new(index));
         self.judged.applied(block.height, block.header, block.payload);
         Ok(Some((head, changes)))
     }
@@ -249,7 +260,7 @@ impl Ledger {
     pub fn view_after(&self, ancestors: &[Block<'_>]) -> Result<Result<View<'_>, InvalidBlock>, LedgerError> {
         let mut view = self.view()?;
         for block in ancestors {
-            if block.height.0 <= view.base.height.0 {
+            if block.height.0 <= view.base.head.height.0 {
                 continue;
             }
             match view.decided(block)? {

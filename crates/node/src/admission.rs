@@ -3,21 +3,13 @@
 //! For: what clients post and what other validators pass on, acts of governance too. Not for: the rules (`birthmark-ledger`), or
 //! keeping what was let in (`mempool`).
 
-use birthmark_core::batch::{Assurance, Batch, Transaction};
-use birthmark_core::body::BodyDigest;
+use birthmark_core::batch::{Batch, Transaction};
 use birthmark_ledger::apply::State as _;
 use birthmark_ledger::rules::Refusal;
 use birthmark_ledger::{Ledger, LedgerError, View};
 
 use crate::mempool::Mempool;
-
-/// A body, and the assurance at which it is to be recorded.
-pub(crate) type Wanted = (BodyDigest, Assurance);
-
-/// What a batch asks for, in its order.
-pub(crate) fn wanted(batch: &Batch) -> Vec<Wanted> {
-    batch.transactions.iter().map(|t| (t.body().digest(), t.assurance())).collect()
-}
+use crate::offer::Offer;
 
 /// The batch is no known submitter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,20 +34,19 @@ pub(crate) fn refusals(ledger: &Ledger, transactions: &[Transaction]) -> Result<
     transactions.iter().map(judge).collect()
 }
 
-/// For each whether it is on record in the applied state, published or not.
-pub(crate) fn recorded(ledger: &Ledger, wanted: &[Wanted]) -> Result<Vec<bool>, LedgerError> {
+/// For each transaction whether it is on record in the applied state, published or not.
+pub(crate) fn recorded(ledger: &Ledger, offer: &Offer) -> Result<Vec<bool>, LedgerError> {
     let view = applied(ledger)?;
-    let known = |(digest, wanted): &Wanted| Ok(view.recorded(digest)?.is_some_and(|(_, has)| has >= *wanted));
-    wanted.iter().map(known).collect()
+    offer.each().map(|(transaction, digest)| view.has(transaction, digest)).collect()
 }
 
 /// What was applied between the look at the ledger and the entry into the mempool would wait for ever: the
 /// mempool hears of each block once. Applied is earlier than heard of, so one more look finds it.
-pub(crate) fn settle_late(ledger: &Ledger, mempool: &Mempool, wanted: &[Wanted]) -> Result<(), LedgerError> {
+pub(crate) fn settle_late(ledger: &Ledger, mempool: &Mempool, offer: &Offer) -> Result<(), LedgerError> {
     let view = applied(ledger)?;
     let mut late = Vec::new();
-    for (digest, _) in wanted {
-        if let Some((_, assurance)) = view.recorded(digest)? {
+    for (transaction, digest) in offer.each() {
+        if let Some((_, assurance)) = view.record_of(transaction.body(), digest)? {
             late.push((*digest, assurance));
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use birthmark_core::batch::Assurance;
+use birthmark_core::batch::Transaction;
 use birthmark_core::body::BodyDigest;
 use birthmark_core::governance::MAX_APPROVED;
 use birthmark_core::ids::{Epoch, Height};
@@ -144,9 +144,7 @@ impl NodeChain {
             debug!("the epoch's last block waits until its end is final");
             return None;
         }
-        let recorded = |digest: &BodyDigest, assurance: Assurance| {
-            view.recorded(digest).map(|known| known.is_some_and(|(_, has)| has >= assurance))
-        };
+        let recorded = |transaction: &Transaction, digest: &BodyDigest| view.has(transaction, digest);
         let batches = match self.mempool.fill(MAX_PAYLOAD - MAX_APPROVED, recorded) {
             Ok(batches) => batches,
             Err(failed) => {

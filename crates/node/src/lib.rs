@@ -29,6 +29,7 @@ mod http;
 mod lookup;
 mod mempool;
 mod node;
+mod offer;
 mod peers;
 mod publisher;
 mod reads;

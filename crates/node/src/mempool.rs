@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use birthmark_core::batch::{Assurance, Batch, BlockBatch, Place};
+use birthmark_core::batch::{Assurance, BlockBatch, Place, Transaction};
 use birthmark_core::body::BodyDigest;
 use birthmark_core::governance::ApprovedAct;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::offer::Offer;
 
 /// The waiting batches.
 #[derive(Debug)]
@@ -60,9 +62,7 @@ struct WaitingAct {
 
 #[derive(Debug)]
 struct Pending {
-    batch: Batch,
-    bodies: Vec<BodyDigest>,
-    bytes: usize,
+    offer: Arc<Offer>,
     left: usize,
     origin: Origin,
     /// When the other validators were told of it.
@@ -79,17 +79,13 @@ impl Mempool {
 
     /// Takes a batch whose signature and rules have been checked. `recorded` says for each of its
     /// transactions whether it is on record already.
-    pub(crate) fn add(&self, batch: Batch, recorded: &[bool], origin: Origin) -> Result<(), Full> {
-        let bodies: Vec<_> = batch.transactions.iter().map(|transaction| transaction.body().digest()).collect();
+    pub(crate) fn add(&self, offer: Arc<Offer>, recorded: &[bool], origin: Origin) -> Result<(), Full> {
         let mut inner = self.inner.lock();
-        let news =
-            bodies.iter().zip(&batch.transactions).zip(recorded).any(|((digest, transaction), recorded)| {
-                !recorded && !inner.is_waiting(digest, transaction.assurance())
-            });
-        if !news {
+        let missing = || offer.each().zip(recorded).filter(|(_, recorded)| !**recorded).map(|(each, _)| each);
+        if !missing().any(|(transaction, digest)| !inner.is_waiting(digest, transaction.assurance())) {
             return Ok(());
         }
-        let bytes = batch.encode().len();
+        let bytes = offer.encoded_len();
         if inner.bytes + bytes > self.max_bytes {
             return Err(Full);
         }
@@ -104,14 +100,12 @@ impl Mempool {
         inner.next += 1;
         inner.bytes += bytes;
         let mut left = 0;
-        for ((digest, transaction), recorded) in bodies.iter().zip(&batch.transactions).zip(recorded) {
-            if !recorded {
-                inner.waiting.entry(*digest).or_default().push((id, transaction.assurance()));
-                left += 1;
-            }
+        for (transaction, digest) in missing() {
+            inner.waiting.entry(*digest).or_default().push((id, transaction.assurance()));
+            left += 1;
         }
-        inner.signatures.insert(batch.signature, id);
-        inner.batches.insert(id, Pending { batch, bodies, bytes, left, origin, told: Instant::now() });
+        inner.signatures.insert(offer.batch().signature, id);
+        inner.batches.insert(id, Pending { offer, left, origin, told: Instant::now() });
         drop(inner);
         self.changed.notify_waiters();
         Ok(())
@@ -124,18 +118,18 @@ impl Mempool {
 
     /// Batches of own clients that the others were told of longer than `after` ago, oldest first, about
     /// `max_bytes` of them. They count as told at `now`.
-    pub(crate) fn to_tell_again(&self, now: Instant, after: Duration, max_bytes: usize) -> Vec<Batch> {
+    pub(crate) fn to_tell_again(&self, now: Instant, after: Duration, max_bytes: usize) -> Vec<Arc<Offer>> {
         let mut inner = self.inner.lock();
         let mut bytes = 0;
         let own = inner.batches.values_mut().filter(|pending| pending.origin == Origin::Client);
         let late = own.filter(|pending| now.saturating_duration_since(pending.told) >= after);
         late.take_while(|pending| {
-            bytes += pending.bytes;
+            bytes += pending.offer.encoded_len();
             bytes <= max_bytes
         })
         .map(|pending| {
             pending.told = now;
-            pending.batch.clone()
+            Arc::clone(&pending.offer)
         })
         .collect()
     }
@@ -189,22 +183,23 @@ impl Mempool {
     pub(crate) fn fill<E>(
         &self,
         max_bytes: usize,
-        mut recorded: impl FnMut(&BodyDigest, Assurance) -> Result<bool, E>,
+        mut recorded: impl FnMut(&Transaction, &BodyDigest) -> Result<bool, E>,
     ) -> Result<Vec<BlockBatch>, E> {
-        let inner = self.inner.lock();
+        // The ledger is not asked while others wait for the lock.
+        let waiting: Vec<_> = self.inner.lock().batches.values().map(|pending| Arc::clone(&pending.offer)).collect();
         let mut included = HashSet::new();
         let mut block = Vec::new();
         // Count of batches in front of all.
         let mut bytes = 2;
-        for pending in inner.batches.values() {
-            // In a block a batch is never longer than on the wire.
-            if bytes + pending.bytes > max_bytes {
+        for offer in waiting {
+            if bytes + offer.encoded_len() > max_bytes {
                 break;
             }
-            let mut places = Vec::with_capacity(pending.bodies.len());
+            let batch = offer.batch();
+            let mut places = Vec::with_capacity(batch.transactions.len());
             let mut records = false;
-            for (digest, transaction) in pending.bodies.iter().zip(&pending.batch.transactions) {
-                if !included.contains(digest) && !recorded(digest, transaction.assurance())? {
+            for (transaction, digest) in offer.each() {
+                if !included.contains(digest) && !recorded(transaction, digest)? {
                     included.insert(*digest);
                     records = true;
                     places.push(Place::Record(transaction.clone()));
@@ -213,9 +208,8 @@ impl Mempool {
                 }
             }
             if records {
-                bytes += pending.bytes;
-                let (submitter, signature) = (pending.batch.submitter, pending.batch.signature);
-                block.push(BlockBatch { submitter, places, signature });
+                bytes += offer.encoded_len();
+                block.push(BlockBatch { submitter: batch.submitter, places, signature: batch.signature });
             }
         }
         Ok(block)
@@ -237,7 +231,7 @@ impl Mempool {
         let Some(id) = inner.signatures.get(signature).copied() else { return };
         let Some(pending) = inner.remove(id) else { return };
         self.changed.notify_waiters();
-        for digest in &pending.bodies {
+        for (_, digest) in pending.offer.each() {
             if let Some(waiting) = inner.waiting.get_mut(digest) {
                 waiting.retain(|(other, _)| *other != id);
                 if waiting.is_empty() {
@@ -262,12 +256,12 @@ impl Inner {
     /// Takes a batch out, but for its bodies in `waiting`.
     fn remove(&mut self, id: u64) -> Option<Pending> {
         let pending = self.batches.remove(&id)?;
-        self.bytes = self.bytes.saturating_sub(pending.bytes);
-        self.signatures.remove(&pending.batch.signature);
+        self.bytes = self.bytes.saturating_sub(pending.offer.encoded_len());
+        self.signatures.remove(&pending.offer.batch().signature);
         if let Origin::Peer(peer) = pending.origin
             && let Some(used) = self.peers.get_mut(&peer)
         {
-            *used = used.saturating_sub(pending.bytes);
+            *used = used.saturating_sub(pending.offer.encoded_len());
         }
         Some(pending)
     }

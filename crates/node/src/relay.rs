@@ -10,6 +10,7 @@
 //! can crowd the others out, and one that sends what no submitter signed is heard less and less.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use birthmark_core::batch::{Batch, MAX_WIRE};
@@ -27,6 +28,7 @@ use crate::allowance::Allowance;
 use crate::chain::NodeChain;
 use crate::config::NodeError;
 use crate::mempool::{Full, Origin};
+use crate::offer::Offer;
 
 type Peer = [u8; 32];
 
@@ -106,7 +108,7 @@ impl Relay {
                 _ = repeat.tick() => {
                     let due = chain.mempool.to_tell_again(Instant::now(), TELL_AGAIN, TELL_BYTES);
                     for batch in due {
-                        tell(&chain, batch.encode().into());
+                        tell(&chain, batch.batch().encode().into());
                     }
                     if let Some(act) = chain.mempool.act_to_tell_again(Instant::now(), TELL_AGAIN) {
                         tell_act(&chain, &act);
@@ -182,19 +184,19 @@ pub(crate) fn take(chain: &NodeChain, from: Peer, message: &[u8]) -> Result<Take
     if admission::check_signature(ledger, &batch).is_err() {
         return Ok(Taken::Bad);
     }
-    let wanted = admission::wanted(&batch);
-    let recorded = admission::recorded(ledger, &wanted)?;
+    let offer = Arc::new(Offer::new(batch));
+    let recorded = admission::recorded(ledger, &offer)?;
     if !recorded.contains(&false) {
         return Ok(Taken::Nothing);
     }
     // Not the sender's fault: its network file or its ledger may be newer than ours.
-    if admission::refusals(ledger, &batch.transactions)?.iter().any(Option::is_some) {
+    if admission::refusals(ledger, &offer.batch().transactions)?.iter().any(Option::is_some) {
         return Ok(Taken::Nothing);
     }
-    if let Err(Full) = mempool.add(batch, &recorded, Origin::Peer(from)) {
+    if let Err(Full) = mempool.add(Arc::clone(&offer), &recorded, Origin::Peer(from)) {
         return Ok(Taken::NoRoom);
     }
-    admission::settle_late(ledger, mempool, &wanted)?;
+    admission::settle_late(ledger, mempool, &offer)?;
     Ok(Taken::Waits)
 }
 

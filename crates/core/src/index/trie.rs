@@ -110,8 +110,51 @@ pub fn is_right(key: &Digest, depth: usize) -> bool {
     key.as_bytes().get(depth / 8).is_some_and(|byte| byte >> (7 - depth % 8) & 1 == 1)
 }
 
+/// A key by which a subtree can be told that holds it alone.
+pub trait OneKey {
+    /// The key.
+    fn key(&self) -> &Digest;
+    /// The hash of the subtree that holds this key alone.
+    fn hash(&self) -> Digest;
+}
+
+impl OneKey for Leaf {
+    fn key(&self) -> &Digest {
+        &self.key
+    }
+
+    fn hash(&self) -> Digest {
+        Self::hash(self)
+    }
+}
+
+/// A leaf that was hashed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashedLeaf {
+    /// The index key.
+    pub key: Digest,
+    /// The hash of the subtree that holds this key alone.
+    pub hash: Digest,
+}
+
+impl OneKey for HashedLeaf {
+    fn key(&self) -> &Digest {
+        &self.key
+    }
+
+    fn hash(&self) -> Digest {
+        self.hash
+    }
+}
+
+impl From<&Leaf> for HashedLeaf {
+    fn from(leaf: &Leaf) -> Self {
+        Self { key: leaf.key, hash: leaf.hash() }
+    }
+}
+
 /// The root of a subtree whose root is `depth` steps down; all its keys, sorted.
-pub fn root_of(leaves: &[Leaf], depth: usize) -> Digest {
+pub fn root_of<L: OneKey>(leaves: &[L], depth: usize) -> Digest {
     match leaves {
         [] => EMPTY,
         [one] => one.hash(),
@@ -185,8 +228,8 @@ fn climb(key: &Digest, end: Digest, siblings: &[Digest], root: &Digest) -> Resul
 }
 
 /// Those of a subtree's keys, sorted, that lie in its left and in its right half; its root is `depth` steps down.
-pub fn halves(leaves: &[Leaf], depth: usize) -> (&[Leaf], &[Leaf]) {
-    leaves.split_at(leaves.partition_point(|leaf| !is_right(&leaf.key, depth)))
+pub fn halves<L: OneKey>(leaves: &[L], depth: usize) -> (&[L], &[L]) {
+    leaves.split_at(leaves.partition_point(|leaf| !is_right(leaf.key(), depth)))
 }
 
 #[cfg(test)]

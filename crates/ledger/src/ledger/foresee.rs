@@ -56,7 +56,7 @@ impl Ledger {
         let mut frontier = writer.as_ref().ok_or(LedgerError::Broken)?.edge.frontier().clone();
         let mut view = self.view()?.of_strangers();
         drop(writer);
-        let (mut before, mut digest) = (view.base.height.0, view.base.digest);
+        let (mut before, mut digest) = (view.base.head.height.0, view.base.head.digest);
         let mut trees = Vec::new();
         for block in blocks {
             let (height, expected) = (block.height.0, before.saturating_add(1));

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use birthmark_core::absence::AbsenceProof;
 use birthmark_core::batch::Assurance;
-use birthmark_core::body::BodyDigest;
+use birthmark_core::body::{Body, BodyDigest};
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Height, TxId};
 use birthmark_core::index::IndexRecord;
@@ -75,15 +75,32 @@ impl Reading {
         &self.head
     }
 
-    /// The best record of exactly this body, with its block.
-    pub fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance, Height)>, LedgerError> {
-        let Some((tx_id, assurance)) = self.store.body(body)? else { return Ok(None) };
+    /// The best record of this body, with its block.
+    pub fn record_of(
+        &self,
+        body: &Body,
+        digest: &BodyDigest,
+    ) -> Result<Option<(TxId, Assurance, Height)>, LedgerError> {
+        // Each hash of a recorded body has a record, so the first may be asked for all.
+        if body.entries.as_slice().first().is_some_and(|image| self.lacks(&image.hash.index_key())) {
+            return Ok(None);
+        }
+        let Some((tx_id, assurance)) = self.store.body(digest)? else { return Ok(None) };
         Ok(Some((tx_id, assurance, self.store.height_of(tx_id)?)))
+    }
+
+    /// True if it is known without asking the store that nothing stands under this key.
+    fn lacks(&self, key: &Digest) -> bool {
+        self.trie.has(key) == Some(false)
     }
 
     /// What the log holds about an image.
     pub fn find(&self, hash: &ImageHash) -> Result<Option<Found>, LedgerError> {
-        let records = self.store.records(&hash.index_key())?;
+        let key = hash.index_key();
+        if self.lacks(&key) {
+            return Ok(None);
+        }
+        let records = self.store.records(&key)?;
         let Some(best) = records.first().copied() else { return Ok(None) };
         let leaf_bytes = self.store.leaf(best.tx_id)?;
         let leaf = record_leaf(&leaf_bytes)?;

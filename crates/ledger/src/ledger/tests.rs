@@ -163,7 +163,7 @@ fn what_is_applied_is_found_and_proven_also_after_reopening() {
     let (head, reading) = (ledger.head(), ledger.reading().unwrap());
     assert_eq!((head.height, head.size), (Height(1), 5), "genesis, three records, the block's leaf");
     for seed in 1..=3u8 {
-        let (tx_id, assurance, height) = reading.recorded(&capture(seed).digest()).unwrap().unwrap();
+        let (tx_id, assurance, height) = reading.record_of(&capture(seed), &capture(seed).digest()).unwrap().unwrap();
         assert_eq!((assurance, height), (Assurance::Attested, Height(1)));
         let found = reading.find(&ImageHash::from_bytes([2 * seed; 32])).unwrap().unwrap();
         assert_eq!((found.records[0].tx_id, found.height), (tx_id, Height(1)));
@@ -376,7 +376,7 @@ proptest! {
         }
         let (head, reading) = (ledger.head(), ledger.reading().unwrap());
         for seed in known {
-            let (tx_id, ..) = reading.recorded(&capture(seed).digest()).unwrap().unwrap();
+            let (tx_id, ..) = reading.record_of(&capture(seed), &capture(seed).digest()).unwrap().unwrap();
             let found = reading.find(&ImageHash::from_bytes([2 * seed; 32])).unwrap().unwrap();
             prop_assert_eq!(found.records.len(), 1);
             let path = reading.prove_inclusion(tx_id).unwrap();

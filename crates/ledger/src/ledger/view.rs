@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use birthmark_core::batch::Assurance;
-use birthmark_core::body::BodyDigest;
+use birthmark_core::batch::{Assurance, Transaction};
+use birthmark_core::body::{Body, BodyDigest};
 use birthmark_core::governance::ApprovedAct;
 use birthmark_core::hash::{Digest, ImageHash};
 use birthmark_core::ids::{Height, SubmitterNumber, TxId};
@@ -20,17 +20,25 @@ use crate::endorsements::Endorsements;
 use crate::governance::Constitution;
 use crate::rules::{Rules, Stage};
 use crate::store::{StoreError, StoreReader};
+use crate::trie::Trie;
 
 /// A consistent state: what is on disk, and blocks above it that are not final yet.
 pub struct View<'a> {
     endorsements: &'a Endorsements,
     judged: &'a Judged,
     constitution: Constitution,
-    pub(super) store: StoreReader,
-    pub(super) base: Head,
+    pub(super) base: Base,
     overlays: Vec<Arc<Changes>>,
     /// This state, if what it gives is to be remembered.
     state: Option<StateId>,
+}
+
+/// What a view stands on: one state of the store.
+pub(super) struct Base {
+    pub(super) store: StoreReader,
+    pub(super) head: Head,
+    /// The index of the same state, if it could be had.
+    pub(super) trie: Option<Trie>,
 }
 
 impl<'a> View<'a> {
@@ -38,11 +46,10 @@ impl<'a> View<'a> {
         endorsements: &'a Endorsements,
         judged: &'a Judged,
         constitution: Constitution,
-        store: StoreReader,
-    ) -> Result<Self, StoreError> {
-        let base = store.head()?.ok_or(StoreError::Damaged { what: "the head is missing" })?;
-        let state = judged.state_at(base.height);
-        Ok(Self { endorsements, judged, constitution, store, base, overlays: Vec::new(), state })
+        base: Base,
+    ) -> Self {
+        let state = judged.state_at(base.head.height);
+        Self { endorsements, judged, constitution, base, overlays: Vec::new(), state }
     }
 
     /// The same, for blocks that nobody has decided on: nothing of them is remembered.
@@ -84,7 +91,7 @@ impl<'a> View<'a> {
     /// The last block of the epoch, if that follows from a block which is not applied yet.
     pub fn unapplied_end(&self) -> Option<Height> {
         let scheduled = self.constitution.scheduled()?;
-        (scheduled.height > self.base.height).then(|| scheduled.last_height())
+        (scheduled.height > self.base.head.height).then(|| scheduled.last_height())
     }
 
     /// What the next block changes, whose validators have decided already.
@@ -114,9 +121,40 @@ impl<'a> View<'a> {
         Ok(changes)
     }
 
+    /// The best record of this body. It is mostly told from memory that a new one has none.
+    pub fn record_of(&self, body: &Body, digest: &BodyDigest) -> Result<Option<(TxId, Assurance)>, LedgerError> {
+        // Each hash of a recorded body has a record, so the first may be asked for all.
+        let is_new = body.entries.as_slice().first().is_some_and(|image| {
+            let key = image.hash.index_key();
+            self.base.lacks(&key) && self.overlaid(&key).is_none()
+        });
+        if is_new { Ok(None) } else { Ok(self.recorded(digest)?) }
+    }
+
+    /// Whether the body of this transaction is on record, at its assurance at least.
+    pub fn has(&self, transaction: &Transaction, digest: &BodyDigest) -> Result<bool, LedgerError> {
+        let known = self.record_of(transaction.body(), digest)?;
+        Ok(known.is_some_and(|(_, assurance)| assurance >= transaction.assurance()))
+    }
+
+    /// The list that blocks above the store give to a key.
+    fn overlaid(&self, key: &Digest) -> Option<&[IndexRecord]> {
+        self.overlays.iter().rev().find_map(|changes| {
+            let at = changes.index.binary_search_by_key(key, |(key, _)| *key).ok()?;
+            changes.index.get(at).map(|(_, records)| records.as_slice())
+        })
+    }
+
     /// The digest of a block that is on disk already.
     pub fn applied(&self, height: Height) -> Result<Option<[u8; 32]>, LedgerError> {
-        Ok(self.store.block(height)?.map(|block| block.digest))
+        Ok(self.base.store.block(height)?.map(|block| block.digest))
+    }
+}
+
+impl Base {
+    /// True if it is known without asking the store that nothing stands under this key.
+    fn lacks(&self, key: &Digest) -> bool {
+        self.trie.as_ref().and_then(|trie| trie.has(key)) == Some(false)
     }
 }
 
@@ -128,15 +166,15 @@ impl State for View<'_> {
     }
 
     fn size(&self) -> u64 {
-        self.base.size + self.overlays.iter().map(|changes| changes.leaf_count()).sum::<u64>()
+        self.base.head.size + self.overlays.iter().map(|changes| changes.leaf_count()).sum::<u64>()
     }
 
     fn minute(&self) -> Minute {
-        self.overlays.last().map_or(self.base.minute, |changes| changes.minute)
+        self.overlays.last().map_or(self.base.head.minute, |changes| changes.minute)
     }
 
     fn height(&self) -> Height {
-        self.overlays.last().map_or(self.base.height, |changes| changes.height)
+        self.overlays.last().map_or(self.base.head.height, |changes| changes.height)
     }
 
     fn recorded(&self, body: &BodyDigest) -> Result<Option<(TxId, Assurance)>, StoreError> {
@@ -145,17 +183,16 @@ impl State for View<'_> {
                 return Ok(changes.bodies.get(at).map(|(_, tx_id, assurance)| (*tx_id, *assurance)));
             }
         }
-        self.store.body(body)
+        self.base.store.body(body)
     }
 
     fn records_of(&self, hash: &ImageHash) -> Result<Vec<IndexRecord>, StoreError> {
-        let key: Digest = hash.index_key();
-        for changes in self.overlays.iter().rev() {
-            if let Ok(at) = changes.index.binary_search_by_key(&key, |(key, _)| *key) {
-                return Ok(changes.index.get(at).map(|(_, records)| records.clone()).unwrap_or_default());
-            }
+        let key = hash.index_key();
+        match self.overlaid(&key) {
+            Some(records) => Ok(records.to_vec()),
+            None if self.base.lacks(&key) => Ok(Vec::new()),
+            None => self.base.store.records(&key),
         }
-        self.store.records(&key)
     }
 
     fn submitter_of(&self, tx_id: TxId) -> Result<SubmitterNumber, StoreError> {
@@ -165,12 +202,15 @@ impl State for View<'_> {
                 return Ok(record_leaf(leaf)?.submitter);
             }
         }
-        Ok(record_leaf(&self.store.leaf(tx_id)?)?.submitter)
+        Ok(record_leaf(&self.base.store.leaf(tx_id)?)?.submitter)
     }
 }
 
 impl std::fmt::Debug for View<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("base", &self.base).field("overlays", &self.overlays.len()).finish_non_exhaustive()
+        f.debug_struct("View")
+            .field("base", &self.base.head)
+            .field("overlays", &self.overlays.len())
+            .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
+use super::node::FEW;
 use super::*;
 
 /// A store in memory that counts how often it is read.
@@ -99,11 +100,51 @@ fn a_block_reads_only_what_it_touches() {
     assert!(all.iter().all(|leaf| trie.path(&leaf.key, &keys.source()).unwrap().siblings.len() < 30));
 }
 
+/// A trie that holds so many keys in memory.
+fn holding(most: u64) -> Trie {
+    Trie { room: Room::of(most), ..Trie::empty() }
+}
+
+#[test]
+fn what_is_held_is_not_read_and_what_is_not_is_asked_of_the_store() {
+    let mut keys = Keys::default();
+    let all = changed((0..5000).map(|seed| (2 * seed, 0)), 0);
+    let first = holding(1000).updated(&all, &keys.source()).unwrap();
+    keys.take(&all);
+    let count = |trie: &Trie, has| all.iter().filter(|leaf| trie.has(&leaf.key) == has).count();
+    let held = count(&first, Some(true));
+    assert!((900..=1000).contains(&held), "{held}");
+    assert_eq!(count(&first, None), 5000 - held);
+    // Changed over and over, none is held twice and none forgotten.
+    let mut trie = first;
+    for value in 1..20 {
+        let some = changed((0..2000).map(|seed| (2 * seed, 0)), value);
+        trie = trie.updated(&some, &keys.source()).unwrap();
+        keys.take(&some);
+    }
+    assert_eq!(trie.root(), trie::root_of(&keys.leaves(), 0));
+    let held = count(&trie, Some(true));
+    assert!((900..=1000).contains(&held), "{held}");
+    let held: Vec<_> = all.iter().filter(|leaf| trie.has(&leaf.key) == Some(true)).copied().collect();
+    keys.reads.store(0, Ordering::Relaxed);
+    trie.updated(&held, &keys.source()).unwrap();
+    assert_eq!(keys.reads.load(Ordering::Relaxed), 0);
+    // With room for all nothing is read any more, and everything is known.
+    let whole = Trie::build(5000, &keys.source()).unwrap();
+    keys.reads.store(0, Ordering::Relaxed);
+    let new = changed((5000..6000).map(|seed| (2 * seed, 0)), 0);
+    let after = whole.updated(&new, &keys.source()).unwrap();
+    assert_eq!(keys.reads.load(Ordering::Relaxed), 0);
+    assert!(new.iter().all(|leaf| whole.has(&leaf.key) == Some(false) && after.has(&leaf.key) == Some(true)));
+    assert_eq!((whole.root(), whole.room), (trie.root(), Room::of(HELD_KEYS - 5000)));
+    assert_eq!(after.room, Room::of(HELD_KEYS - 6000));
+}
+
 #[test]
 fn keys_that_appear_or_vanish_behind_its_back_are_noticed() {
     let mut keys = Keys::default();
     let all = changed((0..200).map(|seed| (2 * seed, 0)), 0);
-    let trie = Trie::empty().updated(&all, &keys.source()).unwrap();
+    let trie = holding(0).updated(&all, &keys.source()).unwrap();
     keys.take(&all);
     let again = &all[7..8];
     keys.all.remove(all[7].key.as_bytes());
@@ -124,9 +165,10 @@ proptest! {
         blocks in prop::collection::vec(prop::collection::vec((0u32..400, any::<u8>()), 0..120), 1..8),
         asked in prop::collection::vec((0u32..600, any::<u8>()), 20),
         about in 0u64..1 << 14,
+        held in prop_oneof![Just(0), 1u64..200, Just(u64::MAX)],
     ) {
         let mut keys = Keys::default();
-        let mut trie = Trie::empty();
+        let mut trie = holding(held);
         let mut earlier = vec![];
         for (value, seeds) in (0..).zip(blocks) {
             let changed = changed(seeds, value);
@@ -136,12 +178,16 @@ proptest! {
             trie = after;
             let leaves = keys.leaves();
             prop_assert_eq!((trie.root(), trie.keys()), (trie::root_of(&leaves, 0), leaves.len() as u64));
-            prop_assert_eq!(&trie, &Trie::build(about, &keys.source()).unwrap());
+            let built = Trie::build_within(Room::of(held), about, &keys.source()).unwrap();
+            prop_assert_eq!((built.root(), built.keys()), (trie.root(), trie.keys()));
+            prop_assert!(held > 0 && held < 200 || built == trie, "it depends on their order only which are held");
         }
         for asked in asked {
             let key = changed([asked], 0)[0].key;
             let leaves = keys.leaves();
             prop_assert_eq!(trie.path(&key, &keys.source()).unwrap(), trie::path_of(&leaves, 0, &key));
+            let there = keys.all.contains_key(key.as_bytes());
+            prop_assert!(trie.has(&key).unwrap_or(there) == there);
         }
         for (trie, leaves) in earlier {
             prop_assert_eq!(trie.root(), trie::root_of(&leaves, 0), "an earlier version stays what it was");

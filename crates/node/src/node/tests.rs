@@ -38,6 +38,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::config::KeyFiles;
 use crate::cosigner::{CosignerError, create_state};
+use crate::mempool::Origin;
+use crate::offer::Offer;
 use crate::peers::PeerNetwork;
 
 const NOW: UnixSeconds = UnixSeconds(29_000_000 * 60);
@@ -382,11 +384,11 @@ async fn an_invalid_batch_in_the_mempool_never_becomes_a_block() {
     let installation = Installation::new();
     let node = installation.start().await;
     // Past the checks of the endpoint, as a fault there would let it.
-    let bad = node.batch([raw("NOBODY", 1)]);
-    node.node.shared.chain.mempool.add(bad, &[false], crate::mempool::Origin::Client).unwrap();
+    let bad = Arc::new(Offer::new(node.batch([raw("NOBODY", 1)])));
+    let mempool = &node.node.shared.chain.mempool;
+    mempool.add(bad, &[false], Origin::Client).unwrap();
     let (_, results) = node.post(node.batch([raw("MFG", 2)]).encode()).await;
     assert!(matches!(results[..], [TransactionResult::Recorded { .. }]), "{results:?}");
-    let mempool = &node.node.shared.chain.mempool;
     loop {
         let changed = mempool.changed();
         if mempool.is_empty() {

@@ -84,7 +84,7 @@ fn nothing_is_absent_from_a_trie_by_its_own_leaf_or_by_one_that_stands_elsewhere
 
 #[test]
 fn the_empty_trie_has_no_keys() {
-    assert_eq!(root_of(&[], 0), EMPTY);
+    assert_eq!(root_of::<Leaf>(&[], 0), EMPTY);
     let key = Digest::of_parts(&[b"any"]);
     assert_eq!(path_of(&[], 0, &key), Path { siblings: vec![], end: End::Empty });
     assert_eq!(verify_absence(&key, &[], None, &EMPTY), Ok(()));

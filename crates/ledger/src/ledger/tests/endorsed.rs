@@ -106,7 +106,7 @@ fn attested_bodies_rise_to_endorsed_once_and_never_fall() {
     assert_eq!(recorded, [(capture(1).digest(), Assurance::Endorsed)]);
 
     let reading = ledger.reading().unwrap();
-    let (tx_id, assurance, height) = reading.recorded(&capture(1).digest()).unwrap().unwrap();
+    let (tx_id, assurance, height) = reading.record_of(&capture(1), &capture(1).digest()).unwrap().unwrap();
     assert_eq!((assurance, height), (Assurance::Endorsed, Height(2)));
     let found = reading.find(&ImageHash::from_bytes([2; 32])).unwrap().unwrap();
     let listed: Vec<_> = found.records.iter().map(|record| record.assurance).collect();

@@ -14,6 +14,7 @@ use birthmark_core::note::NoteSigner;
 
 use super::*;
 use crate::store::pack_list;
+use crate::trie::Trie;
 
 /// The index by its definition, out of all of the log's leaves.
 fn model(leaves: &[Vec<u8>]) -> BTreeMap<Digest, Vec<IndexRecord>> {
@@ -265,6 +266,9 @@ fn after_a_block_that_could_not_be_written_nothing_more_is_applied_or_answered()
     let ledger = fixture.open();
     fixture.apply(&ledger, 1, &[fixture.batch(1, &attested([1, 2]))]);
     let (head, reading) = (ledger.head(), ledger.reading().unwrap());
+    // As in a registry so large that its keys are read from the store.
+    let store = ledger.store.reader();
+    ledger.writer.lock().as_mut().unwrap().trie = Trie::build_unheld(&|prefix: &_| store.index_leaves(prefix)).unwrap();
     ledger.store.damage("index", image(2).index_key().as_bytes(), None);
     let (header, payload) = (fixture.header(MINUTE), encode_payload(&[fixture.batch(1, &attested([3]))]));
     let next = [block(2, &header, &payload)];
@@ -274,7 +278,7 @@ fn after_a_block_that_could_not_be_written_nothing_more_is_applied_or_answered()
     assert!(matches!(ledger.reading(), Err(LedgerError::Broken)));
     assert_eq!(ledger.head(), head);
     assert_present(&reading, &image(4));
-    drop((ledger, reading));
+    drop((ledger, reading, store));
     Ledger::rebuild_index(fixture.folder.path(), fixture.network.network_id()).unwrap();
     let ledger = fixture.open();
     assert_eq!(ledger.head(), head);
